@@ -237,7 +237,7 @@ _CURES = {
     "database is locked": "let whoever writes to it finish, and run again",
     "not a database": "name a file of SQLite",
     "refused": "look at host and port, and that the server runs",
-    "resolve host|translate host": "look at the spelling of the host",
+    "resolve host|translate host|not known": "look at the spelling of the host",
     "password": "look at the user and the password of the address",
 }
 """Cures by what is found in the code of an error, or in its first line."""

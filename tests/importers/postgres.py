@@ -6,6 +6,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -66,10 +67,10 @@ def binaries() -> Path:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """A server that is up; as root it runs as the user `postgres`, for PostgreSQL refuses root."""
-    folder, tools = Path(tempfile.mkdtemp(prefix="pg")), binaries()
-    who = pwd.getpwnam("postgres") if os.getuid() == 0 else None
+    tools = binaries()
+    who = _user("postgres") if os.getuid() == 0 else None
     by: dict[str, Any] = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []} if who else {}
-    password = secrets.token_urlsafe(12)
+    folder, password = Path(tempfile.mkdtemp(prefix="pg")), secrets.token_urlsafe(12)
     (folder / "password").write_text(password, encoding="utf-8")
     for path in (folder, folder / "password") if who else ():
         os.chown(path, who.pw_uid, who.pw_gid)
@@ -87,10 +88,17 @@ def running_server() -> Iterator[Server]:
         try:
             yield _when_it_answers(Server(port, "owner", password), server, folder / "log")
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # at once, whoever is connected
             server.wait()
     finally:
         shutil.rmtree(folder)
+
+
+def _user(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        pytest.skip(ABSENT)
 
 
 def _when_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> Server:
