@@ -34,7 +34,7 @@ class Breach:
     name: Annotated[str | None, "the instrument that the row is about, where the rule is said of one"] = None
 
     def __post_init__(self) -> None:
-        for key in ("table", "value", "rule", "cure"):
+        for key in ("table", "column", "value", "rule", "cure"):
             if _MAY_TELL.search(text := getattr(self, key) or ""):
                 object.__setattr__(self, key, _PASSWORD.sub(r"\1***", text))
 

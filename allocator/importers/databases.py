@@ -236,6 +236,7 @@ _CURES = {
     "binding parameter|number of bindings": "a query knows :as_of alone, the day of the book",
     "database is locked": "let whoever writes to it finish, and run again",
     "not a database": "name a file of SQLite",
+    "unable to open": "look at the rights of the file and of its folder, where SQLite in WAL mode writes beside it",
     "refused": "look at host and port, and that the server runs",
     "resolve host|translate host|not known": "look at the spelling of the host",
     "password": "look at the user and the password of the address",

@@ -436,6 +436,10 @@ _CURES = {
 }
 
 
+_SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+"""Keys whose values no error repeats."""
+
+
 def _breach(item: Any, source: str) -> Breach:
     place = tuple(str(part) for part in item["loc"])
     if place[0] in ("groups", "tables"):
@@ -446,6 +450,7 @@ def _breach(item: Any, source: str) -> Breach:
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
         rule, cure = "unknown key", _key_cure(place)
+        shown = None if _SECRET_KEY.search(place[-1]) else shown
     elif item["type"] in ("dict_type", "model_type"):
         rule = "must be a section with keys"
     elif item["type"] == "missing":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -23,6 +24,7 @@ from allocator.importers.databases import address_fault, read_query
 from allocator.plan.follow import input_fingerprints
 from allocator.plan.runs import input_digests
 from tests.conftest import Folder
+from tests.importers.postgres import ABSENT
 
 DAY = dt.date(2026, 11, 20)
 FEW = [("NVDA", 100, 180.5, "2026-11-20"), ("META", 20, None, "2026-11-20"), ("OLD", 5, 1.0, "2026-11-19")]
@@ -269,6 +271,8 @@ def test_an_address_is_judged_where_it_is_written(url: str, told: str | None) ->
         "tables.holdings.url=postgresql+psycopg://u:s3cret@h/d",
         'book.database="postgresql://u:s3cret@h:5432/d"',
         'tables.holdings={url = "postgresql+psycopg://u:s3cret@h/d"',
+        'tables.holdings={url = "sqlite:///few.db", query = "x", password = "s3cret"}',
+        '"postgresql+psycopg://u:s3cret@h/d"="x"',
         "postgresql+psycopg://u:s3cret@h/d",
     ],
 )
@@ -346,6 +350,12 @@ def test_a_long_table_is_read_as_it_stands(few: Path) -> None:
     frame = read_query("prices", "sqlite:///few.db", f"{endless} SELECT x AS a, -x AS b FROM t", few, DAY).frame
 
     pd.testing.assert_series_equal(frame["b"], pd.Series([str(-x) for x in range(1, 20_001)], name="b", dtype=object))
+
+
+def test_ci_refuses_a_run_that_was_skipped_for_want_of_postgresql(root: Path) -> None:
+    (pattern,) = re.findall(r"grep -E '(SKIPPED.*PostgreSQL.*)' ", (root / ".ci" / "run").read_text(encoding="utf-8"))
+
+    assert re.search(pattern, f"SKIPPED [1] tests: {ABSENT}")
 
 
 def test_psycopg_which_is_lgpl_is_brought_by_an_extra_of_its_own(root: Path) -> None:
