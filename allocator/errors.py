@@ -33,6 +33,11 @@ class Breach:
     """The entry of `book.toml` that lets it pass, where it is improbable and not impossible."""
     name: Annotated[str | None, "the instrument that the row is about, where the rule is said of one"] = None
 
+    def __post_init__(self) -> None:
+        for key in ("table", "column", "value", "rule", "cure"):
+            if _MAY_TELL.search(text := getattr(self, key) or ""):
+                object.__setattr__(self, key, _PASSWORD.sub(r"\1***", text))
+
     def __str__(self) -> str:
         return _sentence([self])
 
@@ -41,6 +46,13 @@ class Breach:
            value: str | None = None) -> Breach:  # fmt: skip
         """The same, said in the order of its importance: what, and where as far as it is known."""
         return cls(table, row, column, value, rule, cure)
+
+
+_MAY_TELL = re.compile("://|pass|pwd", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"""(://[^/\s:@]*:(?!\d+(?:[/?\s'"]|$))|(?:password|passwd|pwd)\s*=\s*)(?!\$\{\w+\})[^@\s'"&]+""", re.IGNORECASE
+)
+"""What stands for a password in an address that somebody has written where none belongs; a port is none."""
 
 
 def setting_breach(key: str, value: object, rule: str, cure: str) -> Breach:

@@ -15,8 +15,8 @@ from allocator.book.book import OPTIONAL, REQUIRED, Book, assemble_book, check_t
 from allocator.book.checks.tables import missing_risk_table
 from allocator.errors import BadInput, Breach, did_you_mean, printable, setting_breach
 from allocator.plugins import call_plugin, load_plugin
-from allocator.settings.reading import is_set, read_settings, stated_risk_source, with_lines
-from allocator.settings.settings import Settings, SourceTable, TablesSection
+from allocator.settings.reading import is_set, read_settings, stated_risk_source, stated_tables, with_lines
+from allocator.settings.settings import QueryTable, Settings, SourceTable, TablesSection
 from allocator.tables.files import (
     SUFFIXES,
     RawTable,
@@ -28,19 +28,23 @@ from allocator.tables.files import (
     utf8_text,
 )
 
-# Tables that another package reads, from wherever it has them; from then on they are tables like any other.
+# Tables that a database or another package has; from then on they are tables like any other.
 #
 # A plugin is `read(table, folder, parameters)`: the name of the table, the folder of the book, what `book.toml` says;
 # it gives a DataFrame.
 #
 
 
-def read_source(table: str, wanted: SourceTable, folder: Path) -> RawTable:
-    """The table as a source of another package gives it, held to no contract yet.
+def read_source(table: str, wanted: SourceTable | QueryTable, folder: Path, as_of: dt.date) -> RawTable:
+    """The table as a database or a source of another package gives it, held to no contract yet.
 
     Raises:
-        BadInput: the source is missing or fails, or gives no table.
+        BadInput: the database or source is missing or fails, or gives no table.
     """
+    if isinstance(wanted, QueryTable):
+        from allocator.importers.databases import read_query
+
+        return read_query(table, wanted.url, wanted.query, folder, as_of)
     plugin, read = load_plugin("sources", wanted.source, "book.toml", f"tables.{table}")
     frame = call_plugin(plugin, read, table, folder, deepcopy(wanted.parameters))
     return from_frame(f"{table} of {wanted.source}", frame)
@@ -82,11 +86,13 @@ def load(
         settings = read_settings(text, overrides=overrides, as_of=as_of)
     except BadInput as error:
         breaches += error.breaches
-    tables = settings.tables if settings is not None else TablesSection()
-    raw, found = _read_all(place, tables)
+    stated = settings.tables if settings is not None else stated_tables(text)
+    tables = stated or TablesSection()
+    day = settings.book.as_of if settings is not None else None
+    raw, found = _read_all(place, tables, () if stated is None else REQUIRED, day)
     if "holdings" in raw:
         raw["holdings"] = without_further_accounts(raw["holdings"], account)
-    breaches += found + _strangers(place, tables)
+    breaches += with_lines(found, text, overrides) + _strangers(place, tables)
     if settings is None or breaches:
         known = {breach.table for breach in breaches}
         if settings is None and (source := stated_risk_source(text)) and source not in raw:
@@ -144,16 +150,19 @@ def book_text(folder: Path) -> str:
     return utf8_text(read_regular_file(path, "book.toml"), "book.toml", "save it as UTF-8 text")
 
 
-def _read_all(place: Path, tables: TablesSection) -> tuple[dict[str, RawTable], list[Breach]]:
-    """The tables that are there; a table named in `[tables]`, or required, must be."""
+def _read_all(
+    place: Path, tables: TablesSection, required: Collection[str], as_of: dt.date | None
+) -> tuple[dict[str, RawTable], list[Breach]]:
+    """The tables that are there; a table named in `[tables]`, or required, must be. Without a day nobody is asked."""
     raw: dict[str, RawTable] = {}
     breaches: list[Breach] = []
     for name in REQUIRED + OPTIONAL:
         where = getattr(tables, name)
         try:
-            if isinstance(where, SourceTable):
-                raw[name] = read_source(name, where, place)
-            elif name in REQUIRED or name in tables.model_fields_set or os.path.lexists(place / where):
+            if not isinstance(where, str):
+                if as_of is not None:
+                    raw[name] = read_source(name, where, place, as_of)
+            elif name in required or name in tables.model_fields_set or os.path.lexists(place / where):
                 raw[name] = read_table(place / where, where)
         except BadInput as error:
             breaches += error.breaches

@@ -29,7 +29,6 @@ from allocator.errors import BadInput, Breach
 from allocator.plugins import installed_plugins
 from allocator.presentation import Keywords
 from allocator.settings.reading import read_settings
-from allocator.settings.settings import SourceTable
 from allocator.tables.files import is_plain_file, names_in, read_regular_file
 
 try:
@@ -407,15 +406,15 @@ _BESIDE = ("book.toml", "scenarios.md")
 def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
     """The digest of every file and table that a book is read from; nothing where it cannot be read, as `load` says why.
 
-    What a source of another package gives is read for it: no name tells whether it has changed.
+    What a database or a source of another package gives is read for it: no name tells whether it has changed.
     """
     found: dict[str, str] = {}
     try:
-        tables = read_settings(book_text(folder), overrides=overrides, as_of=as_of).tables
+        settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
         for name in REQUIRED + OPTIONAL:
-            where = getattr(tables, name)
-            if isinstance(where, SourceTable):
-                raw = read_source(name, where, folder)
+            where = getattr(settings.tables, name)
+            if not isinstance(where, str):
+                raw = read_source(name, where, folder, settings.book.as_of)
                 found[raw.name] = digest(raw.frame.to_csv(index=False).encode())
             elif is_plain_file(folder / where):
                 found[where] = digest(read_regular_file(folder / where, where))

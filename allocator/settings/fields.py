@@ -31,4 +31,4 @@ Day = Annotated[dt.date, AfterValidator(_within_calendar)]
 class SettingsSection(BaseModel):
     """A frozen section: no unknown key, no text where a number belongs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
-from allocator.settings.settings import RiskSection, Settings, risk_lacks
+from allocator.settings.settings import RiskSection, Settings, TablesSection, risk_lacks
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AXES
 from allocator.tables.validation import MINOR_UNITS
 
@@ -313,6 +313,13 @@ def stated_risk_source(text: str) -> str | None:
     return None
 
 
+def stated_tables(text: str) -> TablesSection | None:
+    """Where the tables are by a text with whatever else is wrong; None where nobody can read what it says of them."""
+    with suppress(BadInput, ValidationError):
+        return TablesSection.model_validate(_document(text, "book.toml").get("tables", {}))
+    return None if "tables" in text else TablesSection()
+
+
 def settings_of_frames(
     given: Settings | Mapping[str, object], confirm: Sequence[Mapping[str, object]] = ()
 ) -> Settings:
@@ -429,6 +436,10 @@ _CURES = {
 }
 
 
+_SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+"""Keys whose values no error repeats."""
+
+
 def _breach(item: Any, source: str) -> Breach:
     place = tuple(str(part) for part in item["loc"])
     if place[0] in ("groups", "tables"):
@@ -439,6 +450,7 @@ def _breach(item: Any, source: str) -> Breach:
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
         rule, cure = "unknown key", _key_cure(place)
+        shown = None if _SECRET_KEY.search(place[-1]) else shown
     elif item["type"] in ("dict_type", "model_type"):
         rule = "must be a section with keys"
     elif item["type"] == "missing":

@@ -232,6 +232,8 @@ class SolverSection(SettingsSection):
 
 
 def _names_a_file(name: str) -> str:
+    if "://" in name:  # not shown: it may hold a password
+        raise ValueError("is the address of a database, not a file; write { url = …, query = … }")
     if not name.strip() or not name.isprintable():
         raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
     return name
@@ -248,18 +250,38 @@ class SourceTable(SettingsSection):
     parameters: Parameters = Field(default_factory=dict)
 
 
+def _tells_no_password(url: str) -> str:
+    from allocator.importers.databases import address_fault
+
+    if fault := address_fault(url):
+        raise ValueError("; ".join(fault))
+    return url
+
+
+class QueryTable(SettingsSection):
+    """A table that a database answers with: its address, with `${NAME}` for what the environment says, and a query."""
+
+    url: Annotated[str, AfterValidator(_tells_no_password)]
+    query: str = Field(pattern=r"\S")
+
+
 def _kind_of_table(given: object) -> str:
+    if isinstance(given, QueryTable) or (isinstance(given, dict) and not {"source", "parameters"} & {*given}):
+        return "query"
     return "source" if isinstance(given, dict | SourceTable) else "file"
 
 
 Table = Annotated[
-    Annotated[FileName, Tag("file")] | Annotated[SourceTable, Tag("source")], Discriminator(_kind_of_table)
+    Annotated[FileName, Tag("file")] | Annotated[QueryTable, Tag("query")] | Annotated[SourceTable, Tag("source")],
+    Discriminator(_kind_of_table),
 ]
-"""A file, or a table that another package reads: `{ source = "NAME", parameters = { … } }`."""
+"""A file; a query of a database, `{ url = "sqlite:///FILE", query = "…" }`; or a table that another package reads,
+`{ source = "NAME", parameters = { … } }`.
+"""
 
 
 class TablesSection(SettingsSection):
-    """Where the tables are: .csv, .parquet or .xlsx relative to the book's folder, or a source of another package."""
+    """Where the tables are: .csv, .parquet or .xlsx relative to the book's folder, a query, or a source of others."""
 
     holdings: Table = "holdings.csv"
     exposures: Table = "exposures.csv"

@@ -196,7 +196,7 @@ def from_frame(name: str, table: object) -> RawTable:
     """
     frame = _frame_of_plain_data(name, table)
     levels = [(level, label) for level, label in enumerate(frame.index.names) if label is not None]
-    breaches = list(_header_breaches(name, None, [*(label for _, label in levels), *frame.columns]))
+    breaches = list(header_breaches(name, None, [*(label for _, label in levels), *frame.columns]))
     if not len(frame) and not breaches:
         breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
     if breaches:
@@ -501,7 +501,7 @@ def _table(name: str, filled: _NumberedLines) -> RawTable:
     if stray := _rows_outside(name, filled):
         raise BadInput([stray])
     top, header = filled[0]
-    breaches = list(_header_breaches(name, top, header))
+    breaches = list(header_breaches(name, top, header))
     if not breaches:
         breaches = list(_row_breaches(name, len(header), filled))
     if len(filled) == 1:
@@ -564,7 +564,8 @@ def _is_header(cells: Sequence[Any]) -> bool:
     return all(isinstance(text, str) and not text[:1].isdigit() for text in texts) and len(set(texts)) == len(texts)
 
 
-def _header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:
+def header_breaches(name: str, row: int | None, header: Sequence[object]) -> Iterator[Breach]:
+    """Columns without a name, of one name, or called by no text; and a table that is separated by other signs."""
     only = header[0] if len(header) == 1 else None
     marks = {";": "semicolons", "\t": "tabs", "|": "bars"}
     if isinstance(only, str) and (mark := next((words for sign, words in marks.items() if sign in only), None)):

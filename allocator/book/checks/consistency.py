@@ -17,7 +17,7 @@ from allocator.errors import Breach, setting_breach
 from allocator.plugins import plugin_breaches
 from allocator.settings.mandate import OBJECTIVES
 from allocator.settings.reading import dotted_key, unused_keys
-from allocator.settings.settings import Settings
+from allocator.settings.settings import Settings, SourceTable
 
 _CHOICES = " or ".join(f"'{name}'" for name, traits in OBJECTIVES.items() if traits.not_reviewed is None)
 _MEMORY = 1_000_000_000
@@ -187,7 +187,7 @@ def check_plugins(draft: Draft) -> Iterator[Breach]:
 def tables_in_use(settings: Settings) -> dict[str, set[str]]:
     """The plugins that a book names, by kind; an exporter is named where it has parameters."""
     named = {kind: {*getattr(settings.plugins, kind)} for kind in ("rules", "objectives", "models", "exporters")}
-    sources = {table.source for table in vars(settings.tables).values() if not isinstance(table, str)}
+    sources = {table.source for table in vars(settings.tables).values() if isinstance(table, SourceTable)}
     return {**named, "sources": sources, "commands": set()}
 
 
