@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.book.defaults import ClassificationRows
 from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
@@ -30,6 +31,7 @@ from allocator.rules.builder import (
     locked_and_forbidden,
     locked_names,
     shock_returns,
+    unclassified_names,
 )
 from allocator.settings.mandate import WeightRange
 from allocator.types import Vector
@@ -71,7 +73,7 @@ class _BookLimits:
             np.array([limits.min or 0.0 for limits in own]),
             np.array([general if limits.max is None else limits.max for limits in own]),
             cost_rates(book),
-            {place[name]: said[name] for name in (*wanted.locked, *locked_names(book))},
+            {place[name]: said[name] for name in (*wanted.locked, *locked_names(book), *unclassified_names(book))},
             {place[name]: f"{name} is forbidden" for name in wanted.forbidden},
         )
 
@@ -152,8 +154,10 @@ def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
         raise _conflict(limits.forbidden[i], limits.floor(i), allow, "lower the second to 0%")
     if i not in limits.stuck:
         return
-    why, until_later = limits.stuck[i], name in locked_names(limits.book)
-    unlock = () if until_later else (f"take {name} out of mandate.locked",)
+    why, later = limits.stuck[i], locked_names(limits.book)
+    unlock = () if name in later else (f"take {name} out of mandate.locked",)
+    if name in unclassified_names(limits.book):
+        unlock = (f"state bucket or archetype of {name} in exposures.csv",)
     if i in limits.forbidden and weight > _NOISE:
         raise _conflict(limits.forbidden[i], why, allow, *unlock)
     if weight > cap + _NOISE:
@@ -302,6 +306,7 @@ class CheckDocument(TypedDict):
     free_lunches: Annotated[
         int, "decisions of a tree with reviews at which some portfolio beats cash in all that may follow, before costs"
     ]
+    classification: NotRequired[ClassificationRows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,6 +343,7 @@ class Check:
             "rules": [_row(reading) for reading in self.readings],
             "decisions": self.decisions,
             "free_lunches": self.free_lunches,
+            **self.book.classification.document(),
         }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
+from allocator.book.defaults import UNCLASSIFIED, Classification, ClassificationRows
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import (
     announcement_share,
@@ -246,7 +247,7 @@ def returns_frame(book: Book, outlook: Outlook) -> pd.DataFrame:
 
 class _InstrumentReturns(TypedDict):
     instrument: str
-    origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|plugin .+)$")]
+    origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|unclassified|plugin .+)$")]
     expected: float
     parts: Annotated[ByName, EXPECTED_PARTS]
     returns: ByName
@@ -264,6 +265,7 @@ class ReturnsDocument(TypedDict):
     instruments: list[_InstrumentReturns]
     notes: Annotated[list[str], "prices that pass-through asks for and sellers do not support"]
     drivers: NotRequired[_InstrumentDrivers]
+    classification: NotRequired[ClassificationRows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +283,7 @@ class ReturnAttribution:
     drivers: Mapping[str, Vector] | None
     notes: tuple[str, ...]
     splits: Mapping[str, Vector]
+    classification: Classification = field(default_factory=Classification)
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
@@ -300,6 +303,7 @@ class ReturnAttribution:
                 for i, name in enumerate(self.instruments)
             ],
             "notes": list(self.notes),
+            **self.classification.document(),
         }
         if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
@@ -322,7 +326,10 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
     given = set(book.scenario_returns.index)
     maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
     table = "table" if typed_values(book) is None else "table, anchored"
-    origins = tuple(table if name in given else maker for name in book.instruments)
+    origins = tuple(
+        table if name in given else maker if name not in book.classification.unclassified else UNCLASSIFIED
+        for name in book.instruments
+    )
     drivers = None
     if instrument is not None:
         i = _position(book, instrument)
@@ -334,7 +341,9 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
             raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
     notes, splits = price_notes(book), model_splits(book)
-    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, notes, splits)
+    return ReturnAttribution(
+        outlook, book.instruments, origins, instrument, drivers, notes, splits, book.classification
+    )
 
 
 def _position(book: Book, instrument: str) -> int:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 import numpy as np
 
 from allocator.ambiguity.product import AxisShare
+from allocator.book.defaults import ClassificationRows
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
@@ -160,6 +161,7 @@ class PlanDocument(TypedDict):
     ]
     certificate: CertificateRow
     proof: Proof | None
+    classification: NotRequired[ClassificationRows]
     orders_sha256: NotRequired[
         Annotated[
             str,
@@ -210,6 +212,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "fingerprints": input_fingerprints(plan.book),
         "certificate": plan.certificate.document(plan.measurements),
         "proof": proof_document(plan),
+        **plan.book.classification.document(),
     }
 
 
