@@ -322,13 +322,10 @@ def _debit(breach: Breach, raw: Mapping[str, RawTable], currency: str | None) ->
     holdings, exposures = raw.get("holdings"), raw.get("exposures")
     if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
         return breach
-    if (
-        breach.row is None
-        or not str(breach.value).startswith("-")
-        or not {"instrument", "bucket"} <= set(exposures.frame)
-    ):
+    if breach.row is None or not str(breach.value).startswith("-") or "instrument" not in exposures.frame:
         return breach
-    cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    labels = exposures.frame.get("bucket", pd.Series("", exposures.frame.index)).astype(str).str.strip()
+    cash = set(exposures.frame.loc[labels == "cash", "instrument"].map(str))
     if currency is not None and currency not in {*exposures.frame["instrument"].map(str)}:
         cash.add(currency)
     name = (
@@ -367,7 +364,9 @@ def _validated_exposures(raw: RawTable, settings: Settings | None) -> tuple[pd.D
     labels = None if settings is None else (*names, "cash")
     like = next(iter(EARLIER_SHARES.values()))
     cure = "name it in [buckets] of book.toml, or write one of these"
-    frame, breaches = validate(ContractOfBook("exposures", "bucket", labels, UNCLASSIFIED, cure, like, tuple(shares)), raw)
+    frame, breaches = validate(
+        ContractOfBook("exposures", "bucket", labels, UNCLASSIFIED, cure, like, tuple(shares)), raw
+    )
     return frame, [*of_book, *breaches]
 
 

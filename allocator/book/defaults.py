@@ -1,5 +1,5 @@
-"""What a small book leaves unsaid: columns and the row of cash that it has by default, returns by bucket, and what a name
-is like where its row says so in one word: its archetype, of `data/archetypes.csv`.
+"""What a small book leaves unsaid: columns and the row of cash that it has by default, returns by bucket, and what a
+name is like where its row says so in one word: its archetype, of `data/archetypes.csv`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _PARTS = ("training", "inference", "capacity", "application")
 
 @cache
 def archetypes() -> pd.DataFrame:
-    """`data/archetypes.csv`: loadings, risk and required return by archetype, of which a row of exposures.csv takes what
-    it leaves blank.
+    """`data/archetypes.csv`: loadings, risk and required return, of which a row of exposures.csv takes what it leaves
+    blank, by archetype.
     """
     table, breaches = validate("archetypes", read_table(sample_books_folder() / "archetypes.csv", "archetypes.csv"))
     if breaches:
@@ -53,12 +53,6 @@ class ClassificationRows(TypedDict):
     assumed: Annotated[list[AssumedRow], "of names that name an archetype, or whose bucket has one"]
 
 
-class Classified(TypedDict, total=False):
-    """The same as a part of a document."""
-
-    classification: ClassificationRows
-
-
 @dataclass(frozen=True)
 class Classification:
     """What exposures.csv leaves open: `unclassified` names by their row of `table`, and of each name that takes values
@@ -79,11 +73,11 @@ class Classification:
             for one, names in sorted(by.items(), key=lambda each: -len(each[1]))
         ]
 
-    def document(self) -> Classified:
-        """The same as plain data; nothing where nothing is open."""
+    def document(self) -> ClassificationRows | None:
+        """The same as plain data; None where nothing is open."""
         if not self.unclassified and not self.assumed:
-            return {}
-        return {"classification": {"unclassified": [*self.unclassified], "assumed": self.rows()}}
+            return None
+        return {"unclassified": [*self.unclassified], "assumed": self.rows()}
 
     def notes(self) -> list[str]:
         """A sentence for each, for screens."""
@@ -107,10 +101,10 @@ def _lines(rows: Sequence[int]) -> str:
     """Rows of a file in few words."""
     if len(rows) == 1:
         return f"row {rows[0]}"
-    if [*rows] == [*range(rows[0], rows[-1] + 1)]:
+    if len(rows) > 2 and [*rows] == [*range(rows[0], rows[-1] + 1)]:
         return f"rows {rows[0]} to {rows[-1]}"
-    more = f" and {len(rows) - 5} more" if len(rows) > 6 else ""
-    return f"rows {', '.join(map(str, rows[: 5 if more else 6]))}{more}"
+    last = f"{len(rows) - 5} more" if len(rows) > 6 else f"{rows[-1]}"
+    return f"rows {', '.join(map(str, rows[: 5 if len(rows) > 6 else -1]))} and {last}"
 
 
 def default_cash(settings: Settings, exposures: pd.DataFrame) -> str | None:
@@ -167,7 +161,9 @@ def _classified(settings: Settings, exposures: pd.DataFrame) -> pd.DataFrame:
         return exposures
     known = archetypes()
     taken = [
-        next((name for name in (own, by_bucket.get(str(bucket))) if name in known.index), None)
+        None
+        if bucket == "cash"
+        else next((name for name in (own, by_bucket.get(str(bucket))) if name in known.index), None)
         or (UNCLASSIFIED if bucket is None else None)
         for own, bucket in zip(named, stated, strict=True)
     ]

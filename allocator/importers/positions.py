@@ -266,8 +266,8 @@ class Positions:
 SAMPLE = "listed"
 """The sample book whose scenarios, model and market a made book begins with."""
 _BOOK = """\
-# Made of {file}. Weights and shares are fractions: 12 % is 0.12. State `bucket` or `archetype` of names in exposures.csv:
-# until then they are unclassified, held and not bought. `allocator schema book` says what each key means.
+# Made of {file}. Weights and shares are fractions: 12 % is 0.12. State `bucket` or `archetype` of names in
+# exposures.csv: until then they are unclassified, held and not bought. `allocator schema book` says what keys mean.
 
 [book]
 name = {name}
@@ -345,7 +345,9 @@ def _home(found: Positions, given: Mapping[str, Decimal]) -> tuple[str, dict[str
     left = [one for one in stated if one not in given]
     home = found.base if found.base in left else left[0] if len(left) == 1 else ""
     if not home:
-        rule = f"holds {', '.join(stated)}, and no base currency is stated" if left else "leaves no currency for the book"
+        rule = (
+            f"holds {', '.join(stated)}, and no base currency is stated" if left else "leaves no currency for the book"
+        )
         raise BadInput.of("--rate" if not left else found.file, rule, cure, column="currency")
     known = (dict(found.rates) if home == found.base else {}) | dict(given)
     if missing := [one for one in stated if one != home and one not in known]:

@@ -107,7 +107,7 @@ def _take_rate(found: Contents, account: str, base: str, total: Decimal | None, 
     found.bases[account] = base
     others = [one for one in parts if one.currency != base]
     own = sum((one.value or Decimal(0) for one in parts if one.currency == base), Decimal(0))
-    if total is None or len(others) != 1 or abs(others[0].value or 0) < _ENOUGH:
+    if total is None or len(others) != 1 or abs(others[0].value or Decimal(0)) < _ENOUGH:
         return
     rate = _RATE.divide(total - own, others[0].value or Decimal(1))
     if rate > 0:

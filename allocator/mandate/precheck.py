@@ -334,7 +334,7 @@ class Check:
     def document(self) -> CheckDocument:
         """The check as plain data."""
         outlook = self.outlook
-        return {
+        document: CheckDocument = {
             "format": "allocator.check/1",
             "book": self.book.heading(),
             "instruments": len(self.book.instruments),
@@ -343,8 +343,10 @@ class Check:
             "rules": [_row(reading) for reading in self.readings],
             "decisions": self.decisions,
             "free_lunches": self.free_lunches,
-            **self.book.classification.document(),
         }
+        if (said := self.book.classification.document()) is not None:
+            document["classification"] = said
+        return document
 
 
 def check(book: Book) -> Check:

@@ -303,8 +303,9 @@ class ReturnAttribution:
                 for i, name in enumerate(self.instruments)
             ],
             "notes": list(self.notes),
-            **self.classification.document(),
         }
+        if (said := self.classification.document()) is not None:
+            document["classification"] = said
         if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
                 "instrument": self.instrument,
@@ -327,8 +328,12 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
     maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
     table = "table" if typed_values(book) is None else "table, anchored"
     origins = tuple(
-        table if name in given else maker if name not in book.classification.unclassified else UNCLASSIFIED
-        for name in book.instruments
+        UNCLASSIFIED
+        if name in book.classification.unclassified and not outlook.returns[:, i].any()
+        else table
+        if name in given
+        else maker
+        for i, name in enumerate(book.instruments)
     )
     drivers = None
     if instrument is not None:

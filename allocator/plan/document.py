@@ -177,7 +177,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     if not isinstance(plan, Plan):
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
-    return {
+    document: PlanDocument = {
         "format": PLAN_FORMAT,
         "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
@@ -212,8 +212,10 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "fingerprints": input_fingerprints(plan.book),
         "certificate": plan.certificate.document(plan.measurements),
         "proof": proof_document(plan),
-        **plan.book.classification.document(),
     }
+    if (said := plan.book.classification.document()) is not None:
+        document["classification"] = said
+    return document
 
 
 def _objective(plan: Plan) -> _PlanObjective:

@@ -11,7 +11,6 @@ import pandas as pd
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.rules import bucket_counts
-from allocator.book.defaults import UNCLASSIFIED
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.rules.holdings import (
@@ -237,7 +236,8 @@ def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
     """Names that stay as they are, and names that must go."""
     wanted, unclassified = book.settings.mandate, unclassified_names(book)
     if unclassified:
-        yield NoTrade(unclassified, tuple(map(book.instruments.index, unclassified)), why=UNCLASSIFIED)
+        at = tuple(map(book.instruments.index, unclassified))
+        yield NoTrade(unclassified, at, why="unclassified in exposures.csv")
     days = {name: day for name, day in locked_names(book).items() if name not in unclassified}
     locked: dict[str, date | None] = {**days, **dict.fromkeys(name for name in wanted.locked if name not in days)}
     for until in sorted({*locked.values()}, key=lambda day: day or date.max):
