@@ -320,7 +320,7 @@ def book_files(
             ["instrument", "name", "bucket", "archetype", "required_return", "source"],
             [(one.instrument, one.instrument, "cash", "", 0, "nothing is assumed of cash: it returns nothing")
              if one.instrument == home else
-             (one.instrument, _named(one), UNCLASSIFIED, "", "", f"{found.file}: state bucket or archetype")
+             (one.instrument, _named(one), UNCLASSIFIED, "", "", one.source.partition(";")[0])
              for one in held],
         ),
     }  # fmt: skip
