@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches
-from allocator.book.defaults import with_defaults
+from allocator.book.defaults import UNCLASSIFIED, Classification, classification, with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
@@ -74,6 +74,8 @@ class Book:
     """Instruments × factors of factors.csv, without cash, which counts 0; each in its own unit."""
     foreign_currencies: tuple[str, ...] = ()
     """Currencies other than the book's that its instruments are priced in."""
+    classification: Classification = field(default_factory=Classification)
+    """What exposures.csv leaves to an archetype, and whom it leaves unclassified."""
 
     def __repr__(self) -> str:
         book = self.settings.book
@@ -320,13 +322,10 @@ def _debit(breach: Breach, raw: Mapping[str, RawTable], currency: str | None) ->
     holdings, exposures = raw.get("holdings"), raw.get("exposures")
     if holdings is None or exposures is None or (breach.table, breach.column) != (holdings.name, "quantity"):
         return breach
-    if (
-        breach.row is None
-        or not str(breach.value).startswith("-")
-        or not {"instrument", "bucket"} <= set(exposures.frame)
-    ):
+    if breach.row is None or not str(breach.value).startswith("-") or "instrument" not in exposures.frame:
         return breach
-    cash = set(exposures.frame.loc[exposures.frame["bucket"].astype(str).str.strip() == "cash", "instrument"].map(str))
+    labels = exposures.frame.get("bucket", pd.Series("", exposures.frame.index)).astype(str).str.strip()
+    cash = set(exposures.frame.loc[labels == "cash", "instrument"].map(str))
     if currency is not None and currency not in {*exposures.frame["instrument"].map(str)}:
         cash.add(currency)
     name = (
@@ -362,9 +361,12 @@ def _validated_exposures(raw: RawTable, settings: Settings | None) -> tuple[pd.D
     shares = dict.fromkeys(column for column in raw.columns if column.startswith("share_"))
     shares |= dict.fromkeys(share_columns(name)[0] for name in names)
     of_book = () if settings is None else bucket_column_breaches(settings, raw.name, raw.columns)
-    labels, like = None if settings is None else (*names, "cash"), next(iter(EARLIER_SHARES.values()))
+    labels = None if settings is None else (*names, "cash")
+    like = next(iter(EARLIER_SHARES.values()))
     cure = "name it in [buckets] of book.toml, or write one of these"
-    frame, breaches = validate(ContractOfBook("exposures", "bucket", labels, cure, like, tuple(shares)), raw)
+    frame, breaches = validate(
+        ContractOfBook("exposures", "bucket", labels, UNCLASSIFIED, cure, like, tuple(shares)), raw
+    )
     return frame, [*of_book, *breaches]
 
 
@@ -416,6 +418,7 @@ def _aligned(draft: Draft) -> Book:
         benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
         factors=_of_instruments(tables.get("factors"), names),
         foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
+        classification=classification(tables["exposures"]),
     )
 
 

@@ -234,7 +234,7 @@ def show_returns(book: Book, found: ReturnAttribution) -> None:
         named = sorted(zip(parts, found.instruments, strict=True), key=lambda each: -each[0])
         told = ", ".join(f"{name} {format_percent(float(part), 0)}" for part, name in named if part > 0)
         out.print(f"{_capital(split.replace('_', ' '))}, of a name's value: {told or 'by none'}.")
-    for note in found.notes:
+    for note in (*found.classification.notes(), *found.notes):
         out.print(note)
     if found.drivers is None:
         return
@@ -381,7 +381,7 @@ def show_check(found: Check) -> None:
         out.print(f"cash: none is held; a row of {book.cash_instrument} in holdings.csv would say how much")
     if not outlook.cash_returns.any():
         out.print(f"cash: {book.cash_instrument} returns nothing, as no row of it and no required_return says more")
-    for note in price_notes(book):
+    for note in (*book.classification.notes(), *price_notes(book)):
         out.print(note)
     if book.rates:
         out.print(describe_rates(book))

@@ -95,6 +95,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         Text(title_of(plan.book), style="bold"),
         *_relaxed(plan, full=full),
         *_limit_breaches(plan, full=full),
+        *map(Text, plan.book.classification.notes()),
         Text(),
     ]
     below = [

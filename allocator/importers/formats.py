@@ -372,7 +372,8 @@ def _assemble(
         not_handled=tuple(replace(entry, unhandled=why) for entry, why in judged if why), disagreements=tuple(apart),
         accepted=accept if apart else None, suggestions=tuple((one, said) for one, said in near if said is not None),
         notes=tuple(contents.notes), imported=len(held), outside=dict(contents.outside),
-        counted_again=found.counted_again,
+        counted_again=found.counted_again, base=contents.bases.get(account, ""),
+        rates={currency: rate for (whose, currency), rate in contents.rates.items() if whose == account},
     )  # fmt: skip
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import json
 import re
+import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated, Literal, TypedDict
 
-from allocator.errors import Breach
+from allocator.book.defaults import UNCLASSIFIED
+from allocator.errors import BadInput, Breach, printable
 from allocator.presentation import Count, IsoDate
+from allocator.tables.schema import sample_books_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,10 @@ class Contents:
     as_of: dt.date | None = None
     breaches: list[Breach] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    bases: dict[str, str] = field(default_factory=dict)
+    """By account, the currency that it is kept in."""
+    rates: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    """By account and currency, what one unit is worth in that."""
 
 
 class HoldingRow(TypedDict):
@@ -199,6 +207,10 @@ class Positions:
     imported: int
     outside: Mapping[str, int]
     counted_again: int
+    base: str = ""
+    """The currency that the account is kept in, where the file says so."""
+    rates: Mapping[str, Decimal] = field(default_factory=dict)
+    """What one unit of another is worth in it, where the file says so."""
 
     @property
     def rows(self) -> int:
@@ -210,12 +222,7 @@ class Positions:
         columns = ["account", "instrument", "quantity", "price"]
         columns += ["currency"] * any(one.currency for one in self.holdings)
         columns += ["price_date"] * (self.as_of is not None) + ["source"]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        for row in self._rows():
-            writer.writerow([row[column] for column in columns])
-        return text.getvalue()
+        return _table(columns, ([row[column] for column in columns] for row in self._rows()))
 
     def _rows(self) -> Iterator[dict[str, str]]:
         day = "" if self.as_of is None else self.as_of.isoformat()
@@ -252,6 +259,124 @@ class Positions:
                      "outside": dict(self.outside), "counted_again": self.counted_again},
             "written": written,
         }  # fmt: skip
+
+
+# A book of them: what is held, every name unclassified, and the scenarios of a sample.
+#
+SAMPLE = "listed"
+"""The sample book whose scenarios, model and market a made book begins with."""
+_BOOK = """\
+# Made of {file}. Weights and shares are fractions: 12 % is 0.12. State `bucket` or `archetype` of names in
+# exposures.csv: until then they are unclassified, held and not bought. `allocator schema book` says what keys mean.
+
+[book]
+name = {name}
+currency = "{currency}"
+as_of = {as_of}{undated}
+
+[mandate]
+risk_aversion = 1.5             # charge per unit of variance; limits such as max_weight = 0.25 belong here
+
+[robust]                        # the scenario probabilities may be wrong by this much in all
+set = "total_variation"
+radius = 0.1
+
+[costs]
+spread_bps = 5                  # full quoted spread, of which half is paid each way (illustrative)
+
+[buckets.archetypes]            # what names are like that state a bucket and no archetype: allocator schema archetypes
+efficiency = "efficient_platform"
+capital_intensity = "hyperscaler"
+adopter = "software_adopter"
+neutral = "diversified"
+
+# From here on the illustrative numbers of the sample book `{sample}`, whose comments say what each is.
+"""
+
+
+def book_files(
+    found: Positions, name: str, today: dt.date, rates: Mapping[str, Decimal] | None = None
+) -> dict[str, str]:
+    """The files of a book of these positions, by name: every instrument unclassified, scenarios of the sample.
+
+    `today` is its date where the file states none; `rates` are what one unit of other currencies is worth.
+
+    Raises:
+        BadInput: a currency has no rate, or nobody says which is the book's.
+    """
+    given = dict(rates or {})
+    home, known = _home(found, given)
+    cash = Holding(found.account, home, Decimal(0), Decimal(1), home, "", (), "no row of it in the file")
+    held = found.holdings if any(one.instrument == home for one in found.holdings) else (*found.holdings, cash)
+    book = _BOOK.format(
+        file=found.file, name=json.dumps(name, ensure_ascii=False), currency=home, as_of=found.as_of or today,
+        undated="" if found.as_of else "              # the file states no day: this is the one on which it was read",
+        sample=SAMPLE,
+    )  # fmt: skip
+    files = {
+        "book.toml": book + _sample_sections(found.as_of or today),
+        "holdings.csv": replace(found, holdings=held).csv(),
+        "exposures.csv": _table(
+            ["instrument", "name", "bucket", "archetype", "required_return", "source"],
+            [(one.instrument, one.instrument, "cash", "", 0, "nothing is assumed of cash: it returns nothing")
+             if one.instrument == home else
+             (one.instrument, _named(one), UNCLASSIFIED, "", "", one.source.partition(";")[0])
+             for one in held],
+        ),
+    }  # fmt: skip
+    if known:
+        day = found.as_of or today
+        rows = [(one, plain(rate), day, "--rate" if one in given else found.file) for one, rate in known.items()]
+        files["fx.csv"] = _table(["currency", "rate", "date", "source"], rows)
+    return files
+
+
+def _named(one: Holding) -> str:
+    name = printable(one.name)
+    return one.instrument if not name or name[0] in "=+-@" else name
+
+
+def _home(found: Positions, given: Mapping[str, Decimal]) -> tuple[str, dict[str, Decimal]]:
+    """The book's currency, and what the others are worth in it."""
+    stated = list(dict.fromkeys(one.currency for one in found.holdings))
+    cure = "say what one unit of each other is worth, such as --rate EUR=1.15: the one without is the book's"
+    if strange := [one for one in given if one not in stated]:
+        raise BadInput.of("--rate", f"nothing is held in it: {', '.join(stated)}", "leave it out", value=strange[0])
+    left = [one for one in stated if one not in given]
+    home = found.base if found.base in left else left[0] if len(left) == 1 else ""
+    if not home:
+        rule = (
+            f"holds {', '.join(stated)}, and no base currency is stated" if left else "leaves no currency for the book"
+        )
+        raise BadInput.of("--rate" if not left else found.file, rule, cure, column="currency")
+    known = (dict(found.rates) if home == found.base else {}) | dict(given)
+    if missing := [one for one in stated if one != home and one not in known]:
+        rule = f"states no rate of {', '.join(missing)} to {home}"
+        raise BadInput.of(found.file, rule, f"say it, such as --rate {missing[0]}=1.15", column="currency")
+    return home, {one: known[one] for one in stated if one != home}
+
+
+def _sample_sections(as_of: dt.date) -> str:
+    """[model], [market], [risk] and the scenarios of the sample, as they stand there."""
+    said = tomllib.loads((sample_books_folder() / SAMPLE / "book.toml").read_text(encoding="utf-8"))
+    scenarios = {f"scenarios.{name}": one for name, one in said["scenarios"].items()}
+    market = {"market": {"date": as_of}, "market.probabilities": said["market"]["probabilities"]}
+    sections = {**scenarios, "model": said["model"], **market, "risk": said["risk"]}
+    lines = []
+    for name, keys in sections.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in keys.items() if key != "note")]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else str(value)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *rows])
+    return text.getvalue()
 
 
 def plain(number: Decimal) -> str:

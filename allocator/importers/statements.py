@@ -12,7 +12,7 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from allocator.errors import BadInput, Breach
@@ -74,6 +74,7 @@ def read_activity(records: Sequence[Record], name: str) -> Contents:
         else:
             _take_activity(walks[section], rest, role, found)
     for rest, account in of_base:  # the sum of the currencies, where these are stated
+        _take_base(found, cash, base, rest, account)
         if base and cash.columns and account not in {entry.account for entry in cash.found.entries}:
             said = {key: rest.cells[at] for key, at in cash.columns.items() if at < len(rest.cells)}
             cash.position(rest, {**said, "kind": "Cash", "symbol": base, "currency": base, "account": account})
@@ -87,6 +88,30 @@ def read_activity(records: Sequence[Record], name: str) -> Contents:
     found.breaches += _twice(found, name)
     found.breaches.sort(key=lambda breach: breach.row or 0)
     return found
+
+
+_ENOUGH = 100
+"""Units of a currency from which cents tell its rate to four digits."""
+_RATE = Context(prec=8)
+
+
+def _take_base(found: Contents, cash: Walk, base: str, rest: Record, account: str) -> None:
+    """What one other currency is worth, where the sum in the account's own is stated beside the parts."""
+    at = (cash.columns or {}).get("value", len(rest.cells))
+    said = rest.cells[at] if at < len(rest.cells) else ""
+    if base and is_amount(said):
+        _take_rate(found, account, base, amount(said), [one for one in cash.found.entries if one.account == account])
+
+
+def _take_rate(found: Contents, account: str, base: str, total: Decimal | None, parts: Sequence[Entry]) -> None:
+    found.bases[account] = base
+    others = [one for one in parts if one.currency != base]
+    own = sum((one.value or Decimal(0) for one in parts if one.currency == base), Decimal(0))
+    if total is None or len(others) != 1 or abs(others[0].value or Decimal(0)) < _ENOUGH:
+        return
+    rate = _RATE.divide(total - own, others[0].value or Decimal(1))
+    if rate > 0:
+        found.rates.setdefault((account, others[0].currency), rate)
 
 
 def _twice(found: Contents, name: str) -> Iterator[Breach]:
@@ -165,6 +190,8 @@ def read_flex(root: Element, name: str) -> Contents:
                 _take_flex(element, statement, name, found)
             elif element.attributes and element is not statement:
                 found.outside[element.tag] += 1
+                if element.tag == "AccountInformation" and (base := element.attributes.get("currency")):
+                    found.bases[statement.attributes.get("accountId", "")] = base
     found.breaches += _twice(found, name)
     if not found.entries:
         there = ", ".join(f"{count} {tag}" for tag, count in found.outside.items()) or "nothing"
@@ -176,6 +203,7 @@ def read_flex(root: Element, name: str) -> Contents:
 def _take_flex(element: Element, statement: Element, name: str, found: Contents) -> None:
     said = element.attributes
     account = said.get("accountId") or statement.attributes.get("accountId", "")
+    _take_flex_rate(said, account, found)
     if element.tag == "CashReportCurrency":
         if said.get("currency") == "BASE_SUMMARY":
             found.outside["totals"] += 1
@@ -197,6 +225,16 @@ def _take_flex(element: Element, statement: Element, name: str, found: Contents)
         Entry(element.row, account, symbol, kind=kind, currency=said.get("currency", ""), unhandled=odd,
               **texts, **numbers)
     )  # fmt: skip
+
+
+def _take_flex_rate(said: Mapping[str, str], account: str, found: Contents) -> None:
+    """What a row's currency is worth in the account's own; of that, it is 1."""
+    text, currency = said.get("fxRateToBase", ""), said.get("currency", "")
+    rate = amount(text) if is_amount(text) else None
+    if rate is not None and rate > 0 and currency != "BASE_SUMMARY":
+        if rate == 1:
+            found.bases.setdefault(account, currency)
+        found.rates.setdefault((account, currency), rate)
 
 
 def _flex_numbers(

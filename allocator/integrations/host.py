@@ -24,7 +24,7 @@ from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.targets import Targets, solve_targets
 from allocator.rules import format_limit
-from allocator.rules.builder import locked_names
+from allocator.rules.builder import locked_names, unclassified_names
 from allocator.settings.reading import dotted_key, settings_from, unused_keys
 from allocator.types import Matrix, Vector
 
@@ -270,7 +270,8 @@ def depends_on_holdings(book: Book) -> bool:
     tied = mandate.risk_aversion == 0 and mandate.traits.uses_returns
     limited = mandate.max_turnover is not None or mandate.max_participation is not None
     costly = bool(cost_rates(book).any()) or costs.impact > 0 or book.settings.trading.indifference_bps > 0
-    return limited or costly or tied or bool(mandate.locked or locked_names(book) or book.settings.plugins.rules)
+    stuck = mandate.locked or locked_names(book) or unclassified_names(book)
+    return limited or costly or tied or bool(stuck or book.settings.plugins.rules)
 
 
 # A book with other values of its settings, or of what it holds: what a peer says in place of the book.

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book
+from allocator.book.defaults import ClassificationRows
 from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import no_trade
@@ -31,6 +32,7 @@ from allocator.rules.builder import (
     locked_and_forbidden,
     locked_names,
     shock_returns,
+    unclassified_names,
 )
 from allocator.settings.mandate import WeightRange
 from allocator.types import Vector
@@ -72,7 +74,7 @@ class _BookLimits:
             np.array([limits.min or 0.0 for limits in own]),
             np.array([general if limits.max is None else limits.max for limits in own]),
             cost_rates(book),
-            {place[name]: said[name] for name in (*wanted.locked, *locked_names(book))},
+            {place[name]: said[name] for name in (*wanted.locked, *locked_names(book), *unclassified_names(book))},
             {place[name]: f"{name} is forbidden" for name in wanted.forbidden},
         )
 
@@ -153,8 +155,10 @@ def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
         raise _conflict(limits.forbidden[i], limits.floor(i), allow, "lower the second to 0%")
     if i not in limits.stuck:
         return
-    why, until_later = limits.stuck[i], name in locked_names(limits.book)
-    unlock = () if until_later else (f"take {name} out of mandate.locked",)
+    why, later = limits.stuck[i], locked_names(limits.book)
+    unlock = () if name in later else (f"take {name} out of mandate.locked",)
+    if name in unclassified_names(limits.book):
+        unlock = (f"state bucket or archetype of {name} in exposures.csv",)
     if i in limits.forbidden and weight > _NOISE:
         raise _conflict(limits.forbidden[i], why, allow, *unlock)
     if weight > cap + _NOISE:
@@ -304,6 +308,7 @@ class CheckDocument(TypedDict):
         int, "decisions of a tree with reviews at which some portfolio beats cash in all that may follow, before costs"
     ]
     views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
+    classification: NotRequired[ClassificationRows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,6 +348,8 @@ class Check:
         }
         if outlook.views is not None:
             document["views"] = outlook.views.document()
+        if (said := self.book.classification.document()) is not None:
+            document["classification"] = said
         return document
 
 

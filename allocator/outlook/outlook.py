@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
+from allocator.book.defaults import UNCLASSIFIED, Classification, ClassificationRows
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import (
     announcement_share,
@@ -309,7 +310,7 @@ def returns_frame(book: Book, outlook: Outlook) -> pd.DataFrame:
 
 class _InstrumentReturns(TypedDict):
     instrument: str
-    origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|plugin .+)$")]
+    origin: Annotated[str, Keywords(pattern="^(model|table|table, anchored|unclassified|plugin .+)$")]
     expected: float
     parts: Annotated[ByName, EXPECTED_PARTS]
     returns: ByName
@@ -327,6 +328,7 @@ class ReturnsDocument(TypedDict):
     instruments: list[_InstrumentReturns]
     notes: Annotated[list[str], "prices that pass-through asks for and sellers do not support"]
     drivers: NotRequired[_InstrumentDrivers]
+    classification: NotRequired[ClassificationRows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +346,7 @@ class ReturnAttribution:
     drivers: Mapping[str, Vector] | None
     notes: tuple[str, ...]
     splits: Mapping[str, Vector]
+    classification: Classification = field(default_factory=Classification)
 
     def document(self) -> ReturnsDocument:
         """The account as plain data."""
@@ -364,6 +367,8 @@ class ReturnAttribution:
             ],
             "notes": list(self.notes),
         }
+        if (said := self.classification.document()) is not None:
+            document["classification"] = said
         if self.instrument is not None and self.drivers is not None:
             document["drivers"] = {
                 "instrument": self.instrument,
@@ -385,7 +390,14 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
     given = set(book.scenario_returns.index)
     maker = next((f"plugin {name}" for name in book.settings.plugins.models), "model")
     table = "table" if typed_values(book) is None else "table, anchored"
-    origins = tuple(table if name in given else maker for name in book.instruments)
+    origins = tuple(
+        UNCLASSIFIED
+        if name in book.classification.unclassified and not outlook.returns[:, i].any()
+        else table
+        if name in given
+        else maker
+        for i, name in enumerate(book.instruments)
+    )
     drivers = None
     if instrument is not None:
         i = _position(book, instrument)
@@ -397,7 +409,9 @@ def attribute_returns(book: Book, instrument: str | None = None) -> ReturnAttrib
             raise BadInput.of("--drivers", rule, cure, value=instrument)
         drivers = {name: part[:, i] for name, part in model.drivers(outlook.years).items()}
     notes, splits = price_notes(book), model_splits(book)
-    return ReturnAttribution(outlook, book.instruments, origins, instrument, drivers, notes, splits)
+    return ReturnAttribution(
+        outlook, book.instruments, origins, instrument, drivers, notes, splits, book.classification
+    )
 
 
 def _position(book: Book, instrument: str) -> int:

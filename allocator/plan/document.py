@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 import numpy as np
 
 from allocator.ambiguity.product import AxisShare
+from allocator.book.defaults import ClassificationRows
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.multistage.review_policy import CautionScheduleRow, NodeRow, ReviewPolicy
@@ -162,6 +163,7 @@ class PlanDocument(TypedDict):
     certificate: CertificateRow
     proof: Proof | None
     views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
+    classification: NotRequired[ClassificationRows]
     orders_sha256: NotRequired[
         Annotated[
             str,
@@ -215,6 +217,8 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     }
     if plan.outlook.views is not None:
         document["views"] = plan.outlook.views.document()
+    if (said := plan.book.classification.document()) is not None:
+        document["classification"] = said
     return document
 
 

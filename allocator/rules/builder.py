@@ -48,6 +48,14 @@ def locked_names(book: Book) -> dict[str, date]:
     return {str(name): day.date() for name, day in later.items()}
 
 
+def unclassified_names(book: Book) -> tuple[str, ...]:
+    """Names of which nobody has said what they are: neither bought nor sold, unless a rule names them as locked or
+    forbidden.
+    """
+    said = {*book.settings.mandate.locked, *book.settings.mandate.forbidden}
+    return tuple(name for name in book.instruments if name in book.classification.unclassified and name not in said)
+
+
 def group_shares(book: Book, name: str) -> tuple[Vector, float]:
     """(N,) how much of each instrument counts towards a bucket or a user group, and how much of cash."""
     if name not in book.settings.groups:
@@ -226,8 +234,11 @@ def _on_returns(book: Book) -> Iterator[LinearRule]:
 
 def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
     """Names that stay as they are, and names that must go."""
-    wanted = book.settings.mandate
-    days = locked_names(book)
+    wanted, unclassified = book.settings.mandate, unclassified_names(book)
+    if unclassified:
+        at = tuple(map(book.instruments.index, unclassified))
+        yield NoTrade(unclassified, at, why="unclassified in exposures.csv")
+    days = {name: day for name, day in locked_names(book).items() if name not in unclassified}
     locked: dict[str, date | None] = {**days, **dict.fromkeys(name for name in wanted.locked if name not in days)}
     for until in sorted({*locked.values()}, key=lambda day: day or date.max):
         names = tuple(name for name in locked if locked[name] == until)

@@ -126,19 +126,20 @@ class _NothingOfEach(LinearRule):
 
 @dataclass(frozen=True, eq=False)
 class NoTrade(_NothingOfEach):
-    """Instruments that are not traded `until` a day stay as they are: b_i + s_i ≤ 0; None is for good."""
+    """Instruments that are not traded `until` a day stay as they are: b_i + s_i ≤ 0; None is for good, and `why`."""
 
     names: tuple[str, ...]
     at: tuple[int, ...]
     until: date | None = None
     tier: int = 0
     key: str = ""
+    why: str = "locked"
     kind = "no trade"
 
     @property
     def words(self) -> str:  # type: ignore[override]
         """Whether it is for good."""
-        return "{name} is locked" if self.until is None else "{name} is not tradable yet"
+        return f"{{name}} is {self.why}" if self.until is None else "{name} is not tradable yet"
 
     @property
     def untradable(self) -> Sequence[int]:

@@ -331,6 +331,10 @@ class BucketsSection(SettingsSection):
         description="the two that first screens and reviews show beside cash; the first two if not stated",
         json_schema_extra={"minItems": 2, "maxItems": 2, "uniqueItems": True},
     )
+    archetypes: dict[str, str] = Field(
+        default_factory=dict,
+        description="by bucket, the archetype of names that state the bucket and no archetype of their own",
+    )
 
     @property
     def shown(self) -> list[str]:

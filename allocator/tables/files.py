@@ -514,6 +514,11 @@ def _table(name: str, filled: _NumberedLines) -> RawTable:
     return RawTable(name, frame, tuple(filled.numbers[1:]))
 
 
+def _one_word(cell: object) -> bool:
+    """Whether a cell can be a name of which the rest of the row says nothing, as text around a table is not."""
+    return isinstance(cell, str) and len(cell.split()) == 1
+
+
 def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     """What exports write above and below a table: named, not skipped, as nobody but the user knows what it says."""
     widths = filled.widths
@@ -523,7 +528,7 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
         return None
     head, columns = heads[0], len(filled[heads[0]][1])
     outside = [
-        width <= 1
+        (width <= 1 and not (len(cells) == columns and _one_word(cells[0])))
         or (width <= usual / 2 and len(cells) != columns)
         or (width < usual and str(cells[0]).casefold().rstrip(":") in _TOTALS)
         for width, (_, cells) in zip(widths, filled, strict=True)

@@ -61,13 +61,14 @@ def contract_text(contract: str) -> str:
 
 @dataclass(frozen=True)
 class ContractOfBook:
-    """A contract and what only a book says: the texts of its column `choice`, any where they are not known, with the
-    cure of one that is like none of them; and `further` columns, each like the column `like`.
+    """A contract and what only a book says: the texts of its column `choice`, any where they are not known, and the one
+    that stands for a blank, with the cure of one that is like none; and `further` columns, each like the column `like`.
     """
 
     name: str
     choice: str
     allowed: tuple[str, ...] | None
+    blank: str
     cure: str
     like: str
     further: tuple[str, ...]
@@ -86,7 +87,7 @@ def read_contract(contract: str | ContractOfBook) -> DataFrameSchema:
     schema = read_contract(contract.name)
     allowed = contract.allowed or ()
     said = f"must be one of {', '.join(allowed)}; {contract.cure}"
-    schema.columns[contract.choice].checks = [Check.isin(list(allowed), error=said)] if allowed else []
+    schema.columns[contract.choice].checks = [Check.isin([*allowed, contract.blank], error=said)] if allowed else []
     for name in contract.further:
         schema.columns[name] = deepcopy(schema.columns[contract.like]).set_name(name)
     return schema

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from allocator.book.loading import load
 from allocator.errors import BadInput
-from allocator.importers.formats import import_positions
-from allocator.importers.positions import Positions
+from allocator.importers.formats import Accept, import_positions
+from allocator.importers.positions import Positions, book_files
+from allocator.mandate.precheck import check
 
 
 def accounted(found: Positions) -> bool:
@@ -104,3 +107,24 @@ def test_the_holdings_of_a_fund_are_read_with_their_money(
     assert "TSLA" not in [one.instrument for one in found.holdings if one.price == 1]
     assert found.holdings[-1].instrument == "USD"
     assert accounted(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "accept", "names"),
+    [("brokers/bankroll_fidelity_positions.csv", None, 3), ("brokers/ib_activity_form_invented.csv", None, 4),
+     ("brokers/bankroll_vanguard_positions_and_transactions.csv", "value", 4),
+     ("brokers/bankroll_schwab_positions.CSV", "price", 3), ("funds/ishares_TOPT_holdings.csv", None, 21),
+     ("funds/ark_form_invented.csv", None, 3), ("sec13f/13F-HR.infotable.xml", None, 252)],
+)  # fmt: skip
+def test_each_file_is_a_checked_book_in_two_commands(
+    name: str, accept: Accept | None, names: int, reference: Path, tmp_path: Path
+) -> None:
+    found = import_positions(reference / name, accept_values=accept)
+    for file, text in book_files(found, "mine", dt.date(2026, 11, 20)).items():
+        (tmp_path / file).write_text(text, encoding="utf-8", newline="")
+
+    book = check(load(tmp_path)).book
+
+    assert len(book.instruments) == len(book.classification.unclassified) == names
+    rates = {"USD": 1.0} | book.rates
+    assert book.value == pytest.approx(sum(float(one.value) * rates[one.currency] for one in found.holdings))

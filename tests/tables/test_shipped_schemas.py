@@ -12,6 +12,7 @@ from allocator.tables.schema import _read, schemas_folder
 from tests.tables.contracts import contract_faults
 
 EXPECTED = [
+    "archetypes",
     "benchmark", "claims", "covariance", "exposures", "factors", "figures", "fx", "holdings", "prices", "prices_long",
     "scenario_returns", "signals",
 ]  # fmt: skip

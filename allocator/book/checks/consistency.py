@@ -216,7 +216,9 @@ CHECKS = (
         tables.check_value,
         needs="holdings",
     ),
-    *looked_at(tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"),
+    *looked_at(
+        rules.check_archetypes, tables.check_cash, rules.check_rule_names, rules.check_members, needs="exposures"
+    ),
     *looked_at(rules.check_counted, rules.check_cash_shares, rules.check_rule_columns, needs="exposures"),
     *looked_at(tables.check_risk_tables),
     *looked_at(tables.check_risk_columns, tables.check_same_instruments, needs="exposures"),

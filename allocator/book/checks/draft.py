@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from allocator.book.defaults import Classification, classification
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import Confirmation, Settings
@@ -94,6 +95,20 @@ class Draft:
             return frozenset()
         exposures = self.tables["exposures"]
         return frozenset(map(str, exposures.loc[exposures["bucket"] == "cash", "instrument"]))
+
+    @cached_property
+    def classification(self) -> Classification:
+        """Names that are unclassified, and what others take from archetypes."""
+        return classification(self.tables["exposures"]) if "exposures" in self.tables else Classification()
+
+    def states(self, column: str) -> bool:
+        """Whether exposures.csv itself has a number other than 0 in a column, not only archetypes."""
+        exposures, found = self.tables["exposures"], self.classification
+        if column not in exposures:
+            return False
+        own = [name not in found.unclassified and column not in found.assumed.get(name, ("", ()))[1]
+               for name in exposures["instrument"]]  # fmt: skip
+        return bool(exposures.loc[own, column].any())
 
     @cached_property
     def rates(self) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, Row, not_one, unknown_names
-from allocator.book.checks.rules import bucket_counts
+from allocator.book.checks.rules import archetype_cure, bucket_counts
 from allocator.errors import Breach, did_you_mean, setting_breach
 from allocator.outlook.efficiency_model_settings import APPLICATION
 from allocator.settings.reading import dotted_key
@@ -492,6 +492,10 @@ def _loadings(row: Row) -> Iterator[Breach]:
         if abs(row.cells.get(loading, 0)) > 0:
             wanted += parameters
     missing = [name for name in wanted if not _there(row, name)]
+    if not cash and missing == list(ALWAYS):
+        cure = f"name one ({archetype_cure()}), fill in the loadings, or give its returns in scenario_returns.csv"
+        yield row.breach("archetype", "is needed by [model], as the row has no loadings", cure, named=True)
+        return
     for name in missing:
         cure = "fill it in, or give the name's returns in scenario_returns.csv"
         yield row.breach(name, "is needed by [model]", cure, named=True)

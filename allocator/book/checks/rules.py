@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, repeated_names, unknown_names
+from allocator.book.defaults import UNCLASSIFIED, archetypes
 from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
 from allocator.settings.reading import dotted_key
@@ -31,6 +32,8 @@ def check_bucket_names(draft: Draft) -> Iterator[Breach]:
     for name in dict.fromkeys(buckets.names):
         if name.casefold() == "cash":
             yield setting_breach(place, name, "is the label of cash in every book", "leave it out")
+        if name == UNCLASSIFIED:
+            yield setting_breach(place, name, "is the label of names that nobody has classified", "leave it out")
         for what, known in others:
             if name in known:
                 yield setting_breach(place, name, f"is the name of {what} too", "give one of the two another name")
@@ -41,6 +44,39 @@ def check_bucket_names(draft: Draft) -> Iterator[Breach]:
         if len(headline) != 2:
             cure = "name the two that screens show, or remove it"
             yield setting_breach(place, len(headline), "must be two buckets", cure)
+
+
+def check_archetypes(draft: Draft) -> Iterator[Breach]:
+    """That archetypes are known, and say the bucket where the row does not."""
+    known, buckets = archetypes() if _names_archetypes(draft) else None, draft.settings.buckets.names
+    if known is None:
+        return
+    for bucket, name in draft.settings.buckets.archetypes.items():
+        place = dotted_key("buckets", "archetypes", bucket)
+        yield from unknown_names(("buckets", "archetypes"), [bucket], buckets, "bucket in buckets.names")
+        if name not in known.index:
+            yield setting_breach(place, name, "no such archetype", archetype_cure(name))
+    everyone = draft.tables["exposures"]
+    for row in draft.rows("exposures", everyone["archetype"].notna()) if "archetype" in everyone else ():
+        name = row["archetype"]
+        if row["bucket"] == "cash":
+            yield row.breach("archetype", "cash has no archetype", "leave it blank")
+        elif name not in known.index:
+            yield row.breach("archetype", "no such archetype", archetype_cure(name), named=True)
+        elif row["bucket"] == UNCLASSIFIED != name:
+            rule = f"is counted as {known['bucket'][name]}, which is no bucket of this book"
+            yield row.breach("archetype", rule, f"state its bucket: {', '.join(buckets)}", named=True)
+
+
+def _names_archetypes(draft: Draft) -> bool:
+    return "archetype" in draft.tables["exposures"] or bool(draft.settings.buckets.archetypes)
+
+
+def archetype_cure(name: str = "") -> str:
+    """The archetypes that there are, the nearest first."""
+    known = [str(one) for one in archetypes().index if one != UNCLASSIFIED]
+    near = closest_name(name, known) if name else None
+    return (f"did you mean {near!r}? " if near else "") + f"there are {', '.join(known)}"
 
 
 def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str]) -> Iterator[Breach]:

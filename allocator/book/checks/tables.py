@@ -150,7 +150,7 @@ def check_value(draft: Draft) -> Iterator[Breach]:
 def check_worthless(draft: Draft) -> Iterator[Breach]:
     """A price of 0 is a name that nobody pays for: held as it is, or given away, and nothing between."""
     mandate, holdings = draft.settings.mandate, draft.tables["holdings"]
-    settled = {*mandate.locked, *mandate.forbidden}
+    settled = {*mandate.locked, *mandate.forbidden, *draft.classification.unclassified}
     for row in draft.rows("holdings", (holdings["price"] == 0) & ~holdings["instrument"].isin(settled)):
         name = row["instrument"]
         cure = f"write the price of one unit; or put {name!r} into mandate.locked to hold it at 0, "
@@ -200,7 +200,7 @@ def _left_out(draft: Draft) -> Iterator[Breach]:
     settings, mandate = draft.settings, draft.settings.mandate
     exposures, columns = draft.tables.get("exposures"), ("beta", "idiosyncratic_volatility")
     stated = "risk" in settings.model_fields_set
-    if not stated and exposures is not None and all(name in exposures and exposures[name].any() for name in columns):
+    if not stated and exposures is not None and all(map(draft.states, columns)):
         cure = 'add [risk] with source = "exposures" and market_volatility, or source = "none" to leave them aside'
         rule = f"must be stated, because {draft.name('exposures')} has beta and idiosyncratic_volatility"
         yield setting_breach("risk", None, rule, cure)
