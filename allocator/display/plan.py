@@ -112,7 +112,8 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *map(Text, describe_proof(plan)),
     ]
     used = count_lines(out, (*above, *below))
-    count = len(plan.orders) if full else min(ORDERS, max(LINES - used - 2, _FEWEST_ORDERS))
+    rows = max(LINES - used - 1, _FEWEST_ORDERS + 1)  # the last of them is a sum where there are more orders
+    count = len(plan.orders) if full else min(ORDERS, rows - (len(plan.orders) > rows))
     orders = [orders_table(out, plan, count)] if plan.orders else []
     return (*above, *orders, *below)
 
