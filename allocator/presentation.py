@@ -49,6 +49,7 @@ Numbers: TypeAlias = list[float]
 Table: TypeAlias = list[list[float]]
 ByName: TypeAlias = dict[str, float]
 LimitKind: TypeAlias = Literal["at most", "at least"]
+LimitState: TypeAlias = Literal["green", "amber", "breach"]
 Until: TypeAlias = Annotated[IsoDate | None, "the day the horizon ends; null where it is stated in months"]
 AnnouncementShare: TypeAlias = Annotated[
     Probability | None, "part of a re-pricing that happens with the news; null where none is stated"

@@ -104,6 +104,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *([] if plan.charges_risk else [Text(_UNCHARGED)]),
         Text(),
         figures_table(plan),
+        Text(_risk(plan)),
         *map(Text, _expected_parts(plan)),
         *([] if plan.outlook.views is None else [Text(describe_views(plan.outlook.views))]),
         *map(Text, describe_plan_axes(plan)),
@@ -114,7 +115,8 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *map(Text, describe_proof(plan)),
     ]
     used = count_lines(out, (*above, *below))
-    count = len(plan.orders) if full else min(ORDERS, max(LINES - used - 2, _FEWEST_ORDERS))
+    rows = max(LINES - used - 1, _FEWEST_ORDERS + 1)  # the last of them is a sum where there are more orders
+    count = len(plan.orders) if full else min(ORDERS, rows - (len(plan.orders) > rows))
     orders = [orders_table(out, plan, count)] if plan.orders else []
     return (*above, *orders, *below)
 
@@ -298,6 +300,17 @@ def figures_table(plan: Plan) -> Table:
     rows = figure_rows(plan, (plan.before, plan.after), brief, (*plan.book.settings.buckets.shown, "cash"))
     over, columns = f"over {plan.book.settings.months:z.4g} months{held}", ("today", "proposed")
     return table(over, *columns, right=columns, rows=rows, compact=True)
+
+
+def _risk(plan: Plan) -> str:
+    """What the figures above have no row for, proposed and today."""
+    told = []
+    for figures in (plan.risk["after"], plan.risk["before"]):
+        day = max((day for day, _ in figures.tails if day is not None), default=None)
+        told.append((day, format_percent(figures.tails[day, 0.99].value_at_risk), f"{figures.effective_names:z.1f}"))
+    (day, loss, names), (_, loss_today, names_today) = told
+    span = "the horizon" if day is None else f"{day} day{'s' if day > 1 else ''}"
+    return f"Risk: VaR 99% over {span} {loss} (today {loss_today}), effective names {names} ({names_today})."
 
 
 def _expected_parts(plan: Plan) -> list[str]:

@@ -29,6 +29,9 @@ from allocator.mandate.mandate import no_trade
 from allocator.outlook.calibration import price_notes
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
+from allocator.plan.risk_figures import LARGEST, RiskFigures
+from allocator.rules import RuleMeasurement
+from allocator.rules.rows import AMBER
 from allocator.types import Vector
 
 
@@ -45,6 +48,7 @@ def show_plan_details(out: Console, plan: Plan) -> None:
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
+    _tails(out, plan)
     if plan.policy is not None:
         if has_reviews(plan):
             out.print()
@@ -173,6 +177,49 @@ def _figures(out: Console, plan: Plan) -> None:
     out.print(_maximised(plan))
 
 
+def _tails(out: Console, plan: Plan) -> None:
+    """What may be lost over a day, ten days and the horizon, and what each position adds to it."""
+    numbers = ("today", "target", "final" if plan.orders else "kept")
+    columns = [plan.risk[name] for name in ("before", "target", "after")]
+    rows: list[tuple[str | float | None, ...]] = []
+    for measure, name in (("VaR", "value_at_risk"), ("ES", "expected_shortfall")):
+        rows += [
+            (f"{measure} {level:z.0%}, {_span(day)}", *(getattr(one.tails[day, level], name) for one in columns))
+            for day, level in columns[-1].tails
+        ]
+    rows.append(("effective names (1/Σw²)", *(f"{one.effective_names:z.1f}" for one in columns)))
+    rows.append((f"{LARGEST} largest", *(sum(one.largest.values()) for one in columns)))
+    if columns[-1].days_to_liquidate is not None:
+        days = (one.days_to_liquidate or 0.0 for one in columns)
+        rows.append(("days to liquidate", *(f"{day:z.1f}" if np.isfinite(day) else "never" for day in days)))
+    heading(out, "What may be lost: value at risk and expected shortfall")
+    out.print(table("", *numbers, right=numbers, rows=rows))
+    _risk_of_names(out, columns[-1])
+
+
+def _span(day: int | None) -> str:
+    return "the horizon" if day is None else f"{day} day{'s' if day > 1 else ''}"
+
+
+def _risk_of_names(out: Console, figures: RiskFigures) -> None:
+    """What each position of the final lots adds to volatility, to shortfalls and to the shocks of the book."""
+    day = max((day for day, _ in figures.tails if day is not None), default=None)
+    parts = {"volatility": figures.volatilities, "ES 95%": figures.tails[None, 0.95].contributions}
+    if day is not None:
+        parts[f"ES 99%, {_span(day)}"] = figures.tails[day, 0.99].contributions
+    parts |= {name.replace("_", " "): moved for name, moved in figures.shocks.items()}
+    days = figures.liquidation
+    numbers = (*parts, *(() if days is None else ("days to sell",)))
+    made = table("adds to", *numbers, right=numbers, compact=True)
+    columns = np.array([*parts.values()])
+    for i in np.flatnonzero(np.any(columns, axis=0)):
+        sold = "" if days is None or i == len(days) else f"{days[i]:z.1f}" if np.isfinite(days[i]) else "never"
+        add_cells(made, (figures.instruments[i], *columns[:, i], *(() if days is None else (sold,))))
+    add_cells(made, ("together", *columns.sum(axis=1), *(() if days is None else ("",))), "bold")
+    out.print()
+    out.print(fit_table(out, made, *reversed(numbers)))
+
+
 def figure_rows(
     plan: Plan, columns: Sequence[Figures], figures: Sequence[Figure], buckets: Sequence[str]
 ) -> list[tuple[str | float | None, ...]]:
@@ -222,7 +269,7 @@ def _rules(out: Console, plan: Plan) -> None:
         return
     heading(out, "Every limit")
     prices = {rule.row: rule.bps_per_point for rule in plan.binding}
-    numbers = ("today", "proposed", *(() if plan.duals is None else ("shadow price",)))
+    numbers = ("today", "proposed", "use", *(() if plan.duals is None else ("shadow price",)))
     made = table("limit", *numbers, right=numbers)
     today = plan.mandate.readings(no_trade(plan.book), plan.outlook)
     for row, (before, after) in enumerate(zip(today, plan.measurements, strict=True)):
@@ -231,12 +278,20 @@ def _rules(out: Console, plan: Plan) -> None:
             after.label,
             format_measurement(before),
             format_measurement(after),
+            _use(after),
             *(() if plan.duals is None else ("" if price is None else f"{price:z.2f}",)),
-            style="red" if before.excess > 1e-9 else "",
+            style="red" if before.state == "breach" else "yellow" if after.state == "amber" else "",
         )
     out.print(fit_table(out, made, "today"))
+    out.print(f"Use: of the limit, as proposed; amber (*) from {AMBER:z.0%}.")
     if plan.duals is not None:
         out.print("Shadow price: bps of the objective for one percentage point of the limit, at the margin.")
+
+
+def _use(reading: RuleMeasurement) -> str:
+    """How much of the limit is used, marked where it is amber or broken."""
+    mark = {"green": "", "amber": "*", "breach": "!"}[reading.state]
+    return mark if reading.use is None else f"{min(reading.use, 99.99):z.0%}{mark}"
 
 
 def _weights(out: Console, plan: Plan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from rich.console import Console
 
 from allocator.book.book import Book
@@ -24,10 +25,13 @@ from allocator.rules.builder import locked_names
 from allocator.stress_testing.outcomes import PROPOSED
 from allocator.stress_testing.replay import HistoricalReplay, LosingPosition
 from allocator.stress_testing.shock_effects import ClaimedEffect, PortfolioEffect, ShockEffect, ShockStress
+from allocator.types import Vector
 
 _FEW = 3
 """Shocks up to which each is shown with all that is known of it."""
 _TRADES = 6
+_VISIBLE = 5e-4
+"""Of the account: what tenths of a percent show."""
 _NOUNS = {"gains": "a gain", "falls": "a fall", "stays": "no change"}
 _LEGEND = (
     "At once: the change from prices alone. Horizon: the expected return from before the shock to the horizon. "
@@ -49,6 +53,7 @@ def shock_sections(stress: ShockStress, book: Book, *, among_others: bool = Fals
     alone = few and not among_others
     blocks = [
         made := _side_by_side(stress, DETAIL if alone else ESSENTIAL),
+        *_structure(stress),
         *_not_computed(stress),
         *_claims(stress),
         *(text_block(line, "notes", REST) for line in _asides(stress, book)),
@@ -111,6 +116,25 @@ def _cells(
     ]
 
 
+def _structure(stress: ShockStress) -> Iterator[ScreenBlock]:
+    """What shocks of the market's structure make of the proposed portfolio's risk."""
+    effects = [one for one in stress.effects if one.shock.changes_risk or one.shock.changes_liquidity]
+    if not effects:
+        return
+    columns = ("at once", "volatility", "ES 95%", "re-optimised ES 95%")
+    risks = [
+        ("none", stress.proposed, None),
+        *((shock_name(one.name), one.proposed, one.reoptimized) for one in effects),
+    ]
+    rows = [
+        (name, *map(format_percent, (own.immediate_return, own.volatility, own.expected_shortfall)),
+         "" if again is None else format_percent(again.expected_shortfall))
+        for name, own, again in risks
+    ]  # fmt: skip
+    title = "The market's structure: proposed portfolio"
+    yield table_block(("shock", *columns), rows, "structure", DETAIL, numbers=columns, title=title, whole=True)
+
+
 def _not_computed(stress: ShockStress) -> Iterator[ScreenBlock]:
     """What is not in the table and why, each reason once."""
     for reason, names in _by_reason(stress.refused.items()):
@@ -130,6 +154,9 @@ def _asides(stress: ShockStress, book: Book) -> Iterator[str]:
     late = [shock_name(effect.name) for effect in effects if effect.shock.delay_months is not None]
     if late and not locked_names(book):
         yield f"{', '.join(late)}: no lock-up is left to be extended."
+    unsold = [shock_name(effect.name) for effect in effects if effect.shock.unsold is not None]
+    if unsold and book.settings.mandate.max_participation is None:
+        yield f"{', '.join(unsold)}: without mandate.max_participation only locked names cannot be sold."
     if worthless := list(dict.fromkeys(name for effect in effects for name in effect.worthless)):
         yield f"What a shock makes worthless cannot be traded after it: {', '.join(worthless)}."
     if unmoved := {name for effect in effects for name in effect.unmoved}:
@@ -178,15 +205,19 @@ def _detail(effect: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
         yield text_block(f"“{effect.shock.claim}”", "the claim", REST)
     if effect.shock.note is not None:
         yield text_block(effect.shock.note, "a note", REST)
-    columns = ("at once", "expected return", "adverse expected return")
+    columns = ("at once", "expected return", "adverse expected return", "ES 95%")
     portfolios = (("current", effect.current), ("proposed", effect.proposed), ("re-optimised", effect.reoptimized))
     rows = [
-        (name, *map(format_signed_percent, vars(returns).values()))
+        (name, *map(format_signed_percent, figures), format_percent(returns.expected_shortfall))
         for name, returns in portfolios
         if returns is not None
+        for figures in [(returns.immediate_return, returns.expected_return, returns.adverse_expected_return)]
     ]
     adds = "adverse expected returns"
     yield table_block(("portfolio", *columns), rows, adds, priority, numbers=columns, whole=True)
+    for figure, what in enumerate(("at once", "by the horizon")):
+        if told := _largest(effect, effect.positions["proposed"][figure]):
+            yield text_block(f"Of the proposed portfolio's return {what}: {told}.", "contributions by name", REST)
     if effect.limit_breaches:
         yield text_block(f"Limit breaches: {', '.join(effect.limit_breaches)}.", "limit breaches", priority)
     if effect.trades:
@@ -199,6 +230,15 @@ def _detail(effect: ShockEffect, priority: int) -> Iterator[ScreenBlock]:
     if effect.claimed_signs:
         signs = ", ".join(f"{sign.name} {sign.claimed} ({_change(sign)})" for sign in effect.claimed_signs)
         yield text_block(f"Claimed (and computed): {signs}.", "the claimed signs", REST)
+
+
+def _largest(effect: ShockEffect, added: Vector) -> str:
+    """The positions that add most to a figure, and what all others add."""
+    order = [i for i in np.argsort(-np.abs(added), kind="stable") if abs(added[i]) >= _VISIBLE]
+    told = [f"{effect.names[i]} {format_signed_percent(float(added[i]))}" for i in order[:_TRADES]]
+    if others := order[_TRADES:]:
+        told.append(f"{len(others)} others {format_signed_percent(float(added[others].sum()))}")
+    return ", ".join(told)
 
 
 # Replay: the worst window of each length for each portfolio, and what was left out.

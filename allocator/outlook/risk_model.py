@@ -69,6 +69,18 @@ class FactorRisk:
         """The same risk over a horizon `years` times as long; variance grows with time."""
         return FactorRisk(self.loadings * np.sqrt(years), self.specific * years, self.source)
 
+    def stressed(self, loadings: float = 1.0, own: float = 1.0, correlation: float = 0.0) -> FactorRisk:
+        """The same with loadings and own volatilities so many times as large, and every correlation then that part of
+        the way to 1: (1 − ρ)·Ω + ρ·σσ' with σ (N,) the names' volatilities, which it leaves.
+        """
+        risk = FactorRisk(self.loadings * loadings, self.specific * own**2, self.source)
+        if not correlation:
+            return risk
+        common = np.sqrt(correlation * risk.variances)[:, None]
+        if correlation < 1:
+            common = np.hstack([common, np.sqrt(1 - correlation) * risk.loadings])
+        return FactorRisk(common, (1 - correlation) * risk.specific, self.source)
+
 
 def build_risk_model(book: Book) -> FactorRisk:
     """The book's risk over its horizon, from the source that `[risk]` names.

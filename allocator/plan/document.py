@@ -24,9 +24,10 @@ from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
+from allocator.plan.risk_figures import RiskDocument, risk_document
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.plan.trade_decision import TradeValue
-from allocator.presentation import Keywords, LimitKind, OutlookHeading, Row, document_of
+from allocator.presentation import Keywords, LimitKind, LimitState, NotNegative, OutlookHeading, Row, document_of
 from allocator.rules import RuleMeasurement
 
 Weight: TypeAlias = Annotated[float, "fraction of the account's value"]
@@ -74,6 +75,8 @@ class RuleRow(TypedDict):
     measured: Annotated[float | None, "on the final whole lots; null where it is infinite"]
     limit: float
     kind: LimitKind
+    use: Annotated[NotNegative | None, "of the limit: 1 at it, more beyond; null of a limit of 0"]
+    state: Annotated[LimitState, "amber from 90% of the limit"]
 
 
 class _RelaxedRow(TypedDict):
@@ -136,6 +139,7 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
+    risk: Annotated[dict[str, RiskDocument], ("before", "target", "after")]
     axes: Annotated[
         dict[str, Annotated[Row, AxisShare]] | None,
         "where the set is of two axes, answer and regime: what adverse probabilities of each take of the expected "
@@ -191,6 +195,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
+        "risk": {name: risk_document(figures) for name, figures in plan.risk.items()},
         "axes": {name: document_of(share) for name, share in plan.axes.items()} or None,
         "scenarios": _scenarios(plan),
         "rules": rules_document(plan.measurements),
@@ -278,6 +283,8 @@ def rules_document(readings: Sequence[RuleMeasurement]) -> list[RuleRow]:
             "measured": round(reading.measured, 8) if np.isfinite(reading.measured) else None,
             "limit": reading.limit,
             "kind": reading.kind,
+            "use": None if reading.use is None else round(reading.use, 8),
+            "state": reading.state,
         }
         for reading in readings
     ]

@@ -15,7 +15,7 @@ from allocator.ambiguity.product import AxisShare, axis_shares, in_bps
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.lots.whole_lots import RelaxedRule
-from allocator.mandate.mandate import Mandate
+from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.review_policy import ReviewPolicy
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
@@ -23,6 +23,7 @@ from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import model_splits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
+from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_figures
 from allocator.plan.targets import cost_shares
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
@@ -227,6 +228,13 @@ class Plan:
             return in_bps(taken, None)
         return in_bps(taken, spent)
 
+    @cached_property
+    def risk(self) -> Mapping[str, RiskFigures]:
+        """What holdings, targets and proposed lots may lose, by the names of their figures: before, target, after."""
+        trades = {"before": no_trade(self.book), "target": self.target, "after": self.final}
+        participation = self.book.settings.mandate.max_participation
+        return {name: risk_figures(self.book, self.outlook, trade, participation) for name, trade in trades.items()}
+
     def __str__(self) -> str:
         return text_of(self)
 
@@ -278,12 +286,13 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
     within = outlook.risk.variance(holdings)
+    mixture = GainMixture(outlook.probabilities, gains[:, None], np.array([within]))
     return Figures(
         expected_return=float(outlook.probabilities @ gains),
         adverse_expected_return=-mandate.ambiguity.worst_case(-gains, outlook.probabilities),
         volatility_within=float(np.sqrt(within / outlook.years)),
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
-        expected_shortfall=expected_shortfall(gains, outlook.probabilities, float(np.sqrt(within))),
+        expected_shortfall=mixture.tail(BEYOND[0.95]).expected_shortfall,
         costs=trade.costs / before,
         buckets=buckets,
         scenario_returns=tuple(map(float, gains)),
@@ -291,28 +300,6 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         splits={name: float(part @ trade.weights) for name, part in model_splits(book).items()},
         **active,
     )
-
-
-def expected_shortfall(means: Vector, probabilities: Vector, deviation: float, tail: float = 0.05) -> float:
-    """The mean loss in the worst `tail` of outcomes of a mixture of normal distributions with (K,) `means`.
-
-    All have the same standard deviation, the one within a scenario. ES = −v + (1/α)·Σ p_k ((v − μ_k) Φ(z_k) + σ φ(z_k))
-    with z_k = (v − μ_k)/σ and v the α-quantile, where this form is least (Rockafellar and Uryasev 2000): what v is
-    wrong by counts by its square only.
-    """
-    from scipy.optimize import brentq
-    from scipy.special import ndtr
-
-    if deviation <= 1e-12:  # points: the part of the scenario at the quantile that the tail still takes
-        order = np.argsort(means, kind="stable")
-        taken = np.diff(np.minimum(np.cumsum(probabilities[order]), tail), prepend=0.0)
-        return -float(taken @ means[order]) / tail
-    low, high = means.min() - 40 * deviation, means.max() + 40 * deviation
-    quantile = brentq(lambda v: float(probabilities @ ndtr((v - means) / deviation)) - tail, low, high, xtol=1e-14)
-    z = (quantile - means) / deviation
-    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    below = (quantile - means) * ndtr(z) + deviation * density
-    return float(probabilities @ below) / tail - float(quantile)
 
 
 def adverse_probabilities(outlook: Outlook, mandate: Mandate, trade: Trade) -> Vector:

@@ -186,8 +186,8 @@ def solve_certified(
         try:
             return certify_solution(start, outlook, mandate, solution, value)
         except NotSolved as error:
-            if has_round_trips(start, mandate, solution):
-                raise round_trip_refusal(program, start, outlook, mandate, limits, solution) from None
+            if _has_round_trips(start, mandate, solution):
+                raise _round_trip_refusal(program, start, outlook, mandate, limits, solution) from None
             if refused.setdefault(solution.solver, str(error)) and len(refused) >= len(program.ladder(mandate)):
                 raise
 
@@ -219,14 +219,14 @@ _SHARES = np.linspace(0.0, 1.0, 2**12 + 1)[1:].tolist()
 _CURE = "let more cash be held, or less of what is held be kept"
 
 
-def has_round_trips(start: Position, mandate: Mandate, solution: Solution) -> bool:
+def _has_round_trips(start: Position, mandate: Mandate, solution: Solution) -> bool:
     """Whether a solution's own trades lead to its holdings, and leave more cash than it has."""
     apart = np.abs(start.holdings + solution.bought - solution.sold - solution.holdings).max(initial=0.0)
     left = trade_of_solution(start, mandate, solution.holdings, 1.0).cash
     return bool(apart <= _LOST and left - solution.cash > _LOST)
 
 
-def round_trip_refusal(
+def _round_trip_refusal(
     program: Program, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None, solution: Solution
 ) -> Infeasible:
     """Why there is no plan: a conflict, else the limits that its trades miss once no name is bought and sold at once.

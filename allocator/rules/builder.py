@@ -27,7 +27,7 @@ from allocator.rules.rows import LinearRule
 from allocator.rules.trading import Forbidden, NoTrade, Participation, Turnover
 from allocator.settings.mandate import WeightRange
 from allocator.settings.reading import dotted_key
-from allocator.settings.stress import ShockSection
+from allocator.settings.stress import ShockSection, joined_shocks
 from allocator.types import Vector
 
 TRADING_DAYS = 252
@@ -84,16 +84,41 @@ def daily_volatility(outlook: Outlook) -> Vector:
 
 def shock_returns(book: Book, name: str) -> Vector:
     """(N,) returns at once under a shock of the book, as far as it states them."""
-    return immediate_returns(book, book.settings.shocks[name])
+    return immediate_returns(book, joined_shocks(book.settings.shocks)[name])
 
 
-def immediate_returns(book: Book, shock: ShockSection) -> Vector:
+def immediate_returns(book: Book, shock: ShockSection, held: Vector | None = None) -> Vector:
+    """(N,) what a shock does to prices at once, each of its parts to what the others leave; and, where it says what
+    cannot be sold, to that part of `held` (N,) in money, the book's own holdings if not said.
+    """
+    times = 1.0 if shock.beta_times is None else shock.beta_times
+    moved, *others = (_stated_returns(book, part, times) for part in shock.parts)
+    for other in others:
+        moved = (1 + moved) * (1 + other) - 1
+    if shock.unsold is None:
+        return moved
+    unsold = unsold_shares(book, book.quantities * book.prices if held is None else held)
+    return np.asarray((1 + moved) * (1 + shock.unsold * unsold) - 1, dtype=np.float64)
+
+
+def unsold_shares(book: Book, held: Vector) -> Vector:
+    """(N,) the part of holdings in money that a day does not take: all of what is locked, and what is beyond
+    `mandate.max_participation` of a day's volume, where that is stated.
+    """
+    wanted, shares = book.settings.mandate, np.zeros(len(book.instruments))
+    if wanted.max_participation is not None:
+        sold = np.minimum(wanted.max_participation * daily_volume_in_money(book), held)
+        shares = np.divide(held - sold, held, out=shares, where=held > 0)
+    return np.where(np.isin(book.instruments, [*wanted.locked, *locked_names(book)]), 1.0, shares)
+
+
+def _stated_returns(book: Book, shock: ShockSection, beta_times: float) -> Vector:
     """(N,) an instrument's own number, else its bucket's, else the market's times its beta and the factors', with what
     its multiple falls by.
     """
     moved = np.zeros(len(book.instruments))
     if shock.market is not None:
-        moved = shock.market * np.asarray(book.exposures["beta"], dtype=np.float64)
+        moved = shock.market * beta_times * np.asarray(book.exposures["beta"], dtype=np.float64)
     if shock.factors and book.factors is not None:
         moved = moved + book.factors[list(shock.factors)].to_numpy(dtype=float) @ np.array([*shock.factors.values()])
     if shock.multiples is not None:
@@ -110,7 +135,10 @@ UNLIMITED = WeightRange(min=0.0)
 
 def _every_linear_rule(book: Book, outlook: Outlook) -> tuple[LinearRule, ...]:
     """Ours, then those of other packages."""
-    ours, plugged = tuple(_linear_rules(book)), tuple(plugin_rules(book, outlook))
+    ours = tuple(_linear_rules(book))
+    if not book.settings.plugins.rules:
+        return ours
+    plugged = tuple(plugin_rules(book, outlook))
     refuse_duplicate_labels(ours, plugged, len(book.instruments))
     return (*ours, *plugged)
 

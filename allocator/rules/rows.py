@@ -14,9 +14,11 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
-from allocator.presentation import LimitKind
+from allocator.presentation import LimitKind, LimitState
 from allocator.types import Matrix, Vector
 
+AMBER, BREACHED = 0.9, 1e-9
+"""Use of a limit from which on it is told beside breaches, and what it must be missed by to be one."""
 PERCENT, NUMBER, TIMES = "%", "", " x"
 """The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
 
@@ -303,6 +305,24 @@ class RuleMeasurement:
     id: RuleId = RuleId("other")
     below_zero: str = ""
     """What a measure below 0 is, turned round, where that has another name: of a loss "gain of"."""
+
+    @property
+    def use(self) -> float | None:
+        """How much of the limit is used, 1 at the limit and more beyond it: measured over limit, or limit over measured
+        where less is worse, as of a floor above 0. None of a limit of 0, which is kept or not, and without a number.
+        """
+        sign = 1.0 if self.at_most else -1.0
+        measured, limit = sign * self.measured, sign * self.limit
+        if limit > 0:
+            return max(measured, 0.0) / limit if np.isfinite(measured) else None
+        return limit / measured if limit < 0 and -np.inf < measured < 0 else None
+
+    @property
+    def state(self) -> LimitState:
+        """Breach, amber from 90 % of the limit, else green."""
+        if self.excess > BREACHED:
+            return "breach"
+        return "amber" if self.use is not None and self.use >= AMBER - 1e-9 else "green"
 
     @property
     def missed(self) -> float:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import chain
+from math import prod
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, create_model, model_validator
 
 from allocator.outlook.efficiency_model_settings import NOT_DRAWN, ModelSection
 from allocator.settings.fields import Fraction, NonNegative, Number, Positive, SettingsSection
 from allocator.settings.mandate import Return
 from allocator.settings.uncertainty import Between, ScenarioParameters
+from allocator.tables.schema import sample_books_folder
 
 EVERY_SOURCE = ("every source", "every lab")
 """The source of a shock's claim that each source makes of which nothing is claimed."""
@@ -36,7 +42,7 @@ class ShockSignalSection(SettingsSection):
 class ShockSection(SettingsSection):
     """What might happen at a stroke. At once a name moves by its own number, else by its bucket's, else by
     market x its beta, the factors and its multiple; what is learnt and how the market works move prices through the
-    model.
+    model. Risk within scenarios, spreads and what can be sold are the market's structure.
     """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -64,16 +70,39 @@ class ShockSection(SettingsSection):
     delay_months: Positive | None = Field(
         default=None, le=240, description="months by which every day of tradable_from is put off"
     )
+    beta_times: NonNegative | None = Field(
+        default=None, le=10, description="what every beta, and loading on factors of risk, is multiplied by"
+    )
+    idiosyncratic_times: NonNegative | None = Field(
+        default=None, le=10, description="what every volatility of a name's own is multiplied by"
+    )
+    correlation: Fraction | None = Field(
+        default=None, description="part of the way to 1 that every correlation within a scenario goes; 1 is all of it"
+    )
+    spread_times: NonNegative | None = Field(default=None, le=100, description="what every spread is multiplied by")
+    unsold: float | None = Field(
+        default=None,
+        ge=-1,
+        le=0,
+        allow_inf_nan=False,
+        description="return of what cannot be sold in a day: locked names, and what is held beyond "
+        "mandate.max_participation of a day's volume",
+    )
+    combine: list[str] = Field(
+        default_factory=list, description="shocks that happen in one with it, of this book or the starters"
+    )
     claim: str | None = Field(default=None, description="whose words this is the shock of")
     expect: dict[str, Sign] = Field(
         default_factory=dict, description="what the claim says of an instrument, bucket or group: gains, falls or stays"
     )
     unlike: str | None = Field(default=None, description="why what is computed may differ from what is expected")
     note: str | None = None
+    _parts: tuple[ShockSection, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _moves_something(self) -> ShockSection:
-        if not self.moves_prices and not self.tells and not self.changes_model and self.delay_months is None:
+        does = self.moves_prices or self.tells or self.changes_model or self.changes_risk or self.changes_liquidity
+        if not does and self.delay_months is None and not self.combine:
             raise ValueError(
                 "moves nothing; state what it moves, such as market, buckets, instruments, signals or model, or remove "
                 "the section"
@@ -98,6 +127,86 @@ class ShockSection(SettingsSection):
     def changes_model(self) -> bool:
         """Whether the efficiency model has other parameters."""
         return bool(self.model or self.scenarios)
+
+    @property
+    def changes_risk(self) -> bool:
+        """Whether risk within a scenario is another."""
+        return any(one is not None for one in (self.beta_times, self.idiosyncratic_times, self.correlation))
+
+    @property
+    def changes_liquidity(self) -> bool:
+        """Whether selling costs more, or cannot be done at once."""
+        return self.spread_times is not None or self.unsold is not None
+
+    @property
+    def parts(self) -> tuple[ShockSection, ...]:
+        """Whose statements of prices follow one another: itself, unless it was joined."""
+        return self._parts or (self,)
+
+    def joined(self, known: Mapping[str, ShockSection]) -> ShockSection:
+        """With what it combines, as one shock: prices fall by each in turn, factors multiply, news is told together.
+
+        A name that is not known is passed over, and one that was met before: checks of the book refuse both.
+        """
+        if not self.combine:
+            return self
+        parts = [part for _, part in self.members(known)]
+        said = {name: [getattr(part, name) for part in parts] for name in _IN_ONE}
+        said = {name: [value for value in values if value not in (None, [], {})] for name, values in said.items()}
+        one = self.model_copy(update={name: _IN_ONE[name](values) for name, values in said.items() if values})
+        one._parts = tuple(parts)
+        return one
+
+    def members(self, known: Mapping[str, ShockSection]) -> Iterator[tuple[str, ShockSection]]:
+        """Itself, under no name, and each shock that it combines, however deep, once."""
+        met, ahead = set[str](), [("", self)]
+        while ahead:
+            name, part = ahead.pop(0)
+            yield name, part
+            further = [other for other in dict.fromkeys(part.combine) if other in known and other not in met]
+            met.update(further)
+            ahead += [(other, known[other]) for other in further]
+
+
+def _nested(changes: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {name: _merged([one.get(name, {}) for one in changes]) for name in _merged(changes)}
+
+
+def _merged(changes: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(chain.from_iterable(one.items() for one in changes))
+
+
+def _in_turn(returns: list[float]) -> float:
+    """Of what each leaves, the next takes its part."""
+    return prod(1 + one for one in returns) - 1
+
+
+_IN_ONE: dict[str, Callable[[list[Any]], Any]] = {
+    # of prices only whether they are stated: each part moves them by itself
+    **dict.fromkeys(("market", "multiples", "factors", "buckets", "instruments"), lambda values: values[0]),
+    "signals": lambda values: list(chain.from_iterable(values)),
+    "silent_months": max,
+    "delay_months": max,
+    "model": _merged,
+    "scenarios": _nested,
+    **dict.fromkeys(("beta_times", "idiosyncratic_times", "spread_times"), prod),
+    "correlation": lambda values: -_in_turn([-one for one in values]),
+    "unsold": _in_turn,
+}
+"""What shocks that happen in one come to, key by key; claims and notes are those of who combines them."""
+
+
+@cache
+def starter_shocks() -> Mapping[str, ShockSection]:
+    """All of `data/shocks.toml`, as written."""
+    text = (sample_books_folder() / "shocks.toml").read_text(encoding="utf-8")
+    return {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(text)["shocks"].items()}
+
+
+def joined_shocks(own: Mapping[str, ShockSection]) -> dict[str, ShockSection]:
+    """The shocks of a book, each with what it combines; `own` replace starters of their names there too."""
+    known = {**starter_shocks(), **own} if any(shock.combine for shock in own.values()) else own
+    return {name: shock.joined(known) for name, shock in own.items()}
 
 
 # `[stress]`: what a stress test varies, as frozen pydantic models; `book/checks/stress.py` says what ranges must be.

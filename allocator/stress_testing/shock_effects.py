@@ -22,6 +22,7 @@ from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.calibration import price_notes
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
+from allocator.plan.risk_figures import BEYOND, GainMixture
 from allocator.plan.targets import solve_targets
 from allocator.presentation import ByName, Count, NotNegative, Probability, Rounded, Row, document_of
 from allocator.rules import Trade
@@ -29,7 +30,7 @@ from allocator.rules.builder import group_shares
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.settings.stress import ShockSection, Sign
 from allocator.stress_testing.reoptimization import Say, say_nothing
-from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, shock_library
+from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, shock_library, shocked_risk
 from allocator.types import Matrix, Vector
 
 # What would be traded after a shock: verified targets from the holdings that it leaves.
@@ -62,7 +63,7 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
         if horizon.until is None or after.told >= horizon.until:
             return f"the horizon ends before {after.told}, when its news is known"
         then = _by_the_day(owned, after)
-        outlook = _from_the_day(owned, then, after.outlook)
+        outlook = _from_the_day(owned, then, after.outlook, after.shock)
     start = Position(then.weights, then.cash / then.value)
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
@@ -70,12 +71,14 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
     return trade, then.value / owned.value * (1 + trade.gains(outlook)) - 1
 
 
-def _from_the_day(owned: Book, then: Book, outlook: Outlook) -> Outlook:
+def _from_the_day(owned: Book, then: Book, outlook: Outlook, shock: ShockSection) -> Outlook:
     """The outlook of that day, with what is left of the returns from the shock to the horizon."""
     years = (then.settings.book.as_of - owned.settings.book.as_of).days / DAYS_A_YEAR
     cash = (1 + float(owned.cash_required_return or 0.0)) ** years
+    fresh = build_outlook(then)
     return replace(
-        build_outlook(then),
+        fresh,
+        risk=shocked_risk(fresh.risk, shock),
         returns=(1 + outlook.returns) * (owned.prices / then.prices) - 1,
         cash_returns=(1 + outlook.cash_returns) / cash - 1,
     )
@@ -116,8 +119,8 @@ _TRADED = 5e-4
 class PortfolioEffect:
     """One portfolio under a shock, as fractions of the account before it, after costs.
 
-    `immediate_return` is of the moment it happens; the expected and the adverse expected return are from before the
-    shock to the horizon, under the belief that it leaves and under adverse probabilities around it.
+    `immediate_return` is of the moment it happens; the expected and the adverse expected return, and the shortfall,
+    are from before the shock to the horizon, under the belief that it leaves and under adverse probabilities around it.
     """
 
     immediate_return: Annotated[float, Rounded(8), "from prices at once"]
@@ -127,6 +130,12 @@ class PortfolioEffect:
     adverse_expected_return: Annotated[
         float, Rounded(8), "the same under adverse probabilities, of the ambiguity set around that belief"
     ]
+    volatility: Annotated[float, Rounded(8), "annual, from the shock to the horizon, in all"]
+    expected_shortfall: Annotated[float, Rounded(8), "mean loss in the worst 5% of outcomes at the horizon"]
+
+
+ADDITIVE = ("immediate_return", "expected_return", "expected_shortfall")
+"""Figures of an effect that positions add up to."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,10 @@ class _ShockRow(TypedDict):
     ]
     current: _Effect
     proposed: _Effect
+    positions: Annotated[
+        dict[str, dict[str, Annotated[dict[str, float], ADDITIVE]]],
+        "what each position adds to figures of current and proposed, exactly; cash has the costs of trading",
+    ]
     reoptimized: Annotated[
         _Effect | None, "the plan re-optimised after the shock; null where there is none, for the reason in why_not"
     ]
@@ -180,13 +193,17 @@ class ShockEffect:
     `trades` are what the re-optimised plan trades after the shock, as fractions of the account then, largest first.
     `limit_breaches` are those that the plan breaks once the shock has moved its weights; `worthless` are the names that
     lose everything, which are not bought back, and `notes` of prices that it asks for and sellers do not support.
+    `positions` of current and proposed are (3, N + 1): what each of the `names`, cash last, adds to the ADDITIVE
+    figures.
     """
 
     name: str
     shock: ShockSection
+    names: tuple[str, ...]
     hypotheses: dict[str, float] | None
     current: PortfolioEffect
     proposed: PortfolioEffect
+    positions: Mapping[str, Matrix]
     limit_breaches: tuple[str, ...]
     claimed_signs: tuple[ClaimedEffect, ...]
     unmoved: tuple[str, ...]
@@ -205,6 +222,13 @@ class ShockEffect:
             "hypotheses": self.hypotheses,
             "current": document_of(self.current),
             "proposed": document_of(self.proposed),
+            "positions": {
+                whose: {
+                    self.names[i]: dict(zip(ADDITIVE, map(float, added[:, i]), strict=True))
+                    for i in np.flatnonzero(added.any(axis=0))
+                }
+                for whose, added in self.positions.items()
+            },
             "reoptimized": None if self.reoptimized is None else document_of(self.reoptimized),
             "why_not": self.why_not,
             "turnover": None if self.turnover is None else round(self.turnover, 8),
@@ -220,38 +244,64 @@ class ShockEffect:
 
 @dataclass(frozen=True, eq=False)
 class _PricePaths:
-    """What prices do at once (N,) and to the horizon (K, N), cash too (K,), and what is believed of the scenarios."""
+    """What a shock does to values at once (N,) and to the horizon (K, N), cash too (K,); the `prices` (N,) that it
+    leaves of one unit; and the risk, belief and set from then on.
+    """
 
     at_once: Vector
+    prices: Vector
     growth: Matrix
     cash_growth: Vector
-    beliefs: Vector
+    outlook: Outlook
     ambiguity: Ambiguity
 
-    def of(self, trade: Trade) -> PortfolioEffect:
-        """What they make of a portfolio that was worth `value_before` before its trades."""
-        holdings, cash = trade.values / trade.value_before, trade.cash / trade.value_before
-        at_once = trade.value / trade.value_before + float(self.at_once @ holdings) - 1
-        return self.effect(at_once, self.growth @ holdings + self.cash_growth * cash - 1)
+    @staticmethod
+    def after(shocked: ShockedBook) -> _PricePaths:
+        """Of a book after a shock."""
+        marked = (1 + shocked.at_once) * (1 - shocked.marked_down) - 1
+        prices, cash = 1 + shocked.at_once, shocked.cash_growth
+        return _PricePaths(marked, prices, shocked.growth, cash, shocked.outlook, shocked.ambiguity)
 
-    def effect(self, at_once: float, gains: Vector) -> PortfolioEffect:
-        """An effect of gains (K,) from before the shock to the horizon."""
-        worst = -self.ambiguity.worst_case(-gains, self.beliefs)
-        return PortfolioEffect(at_once, float(self.beliefs @ gains), worst)
+    def of(self, trade: Trade) -> tuple[PortfolioEffect, Matrix]:
+        """What they make of a portfolio that was worth `value_before` before its trades, and what positions add."""
+        amounts, costs = np.append(trade.values, trade.cash) / trade.value_before, 1 - trade.value / trade.value_before
+        returns = np.column_stack([self.growth, self.cash_growth]) - 1
+        left = amounts[:-1] * self.prices
+        covariances = np.append(left * self.outlook.risk.covariances(left), 0.0)
+        at_once = np.append(self.at_once * amounts[:-1], -costs)
+        mixture = GainMixture(self.outlook.probabilities, returns * amounts, covariances).after(costs)
+        expected, tail = mixture.probabilities @ mixture.means, mixture.tail(BEYOND[0.95])
+        effect = self.effect(float(at_once.sum()), mixture)
+        return effect, np.array([at_once, expected, tail.contributions])
+
+    def effect(self, at_once: float, mixture: GainMixture) -> PortfolioEffect:
+        """An effect of gains from before the shock to the horizon."""
+        beliefs = self.outlook.probabilities
+        return PortfolioEffect(
+            at_once,
+            float(beliefs @ mixture.gains),
+            -self.ambiguity.worst_case(-mixture.gains, beliefs),
+            float(np.sqrt(max(float(mixture.variances.sum()), 0.0) / self.outlook.years)),
+            mixture.tail(BEYOND[0.95]).expected_shortfall,
+        )
 
 
 def effect_without_shock(plan: Plan) -> tuple[PortfolioEffect, PortfolioEffect]:
     """Holdings and plan where nothing happens, to set the others beside."""
     outlook, nothing = plan.outlook, np.zeros(len(plan.book.instruments))
     growth, cash = 1 + outlook.returns, 1 + outlook.cash_returns
-    paths = _PricePaths(nothing, growth, cash, outlook.probabilities, plan.mandate.ambiguity)
-    return paths.of(no_trade(plan.book)), paths.of(plan.final)
+    paths = _PricePaths(nothing, 1 + nothing, growth, cash, outlook, plan.mandate.ambiguity)
+    return paths.of(no_trade(plan.book))[0], paths.of(plan.final)[0]
 
 
 def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffect:
     """What one shock does to a plan and to what is held, and what would be done about it."""
-    final, beliefs = plan.final, after.outlook.probabilities
-    paths = _PricePaths(after.at_once, after.growth, after.cash_growth, beliefs, after.mandate.ambiguity)
+    final = plan.final
+    current, of_current = _PricePaths.after(after).of(no_trade(plan.book))
+    if after.shock.unsold is not None:  # what cannot be sold hangs on what is held
+        after = apply_shock(plan.book, outlook, after.name, after.shock, final.values)
+    paths = _PricePaths.after(after)
+    proposed, of_proposed = paths.of(final)
     prices = plan.book.prices
     quantities = np.divide(final.values, prices, out=plan.book.quantities.copy(), where=prices > 0)
     owned = replace(after.book, quantities=quantities, cash=final.cash)
@@ -260,9 +310,11 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
     effect = ShockEffect(
         name=after.name,
         shock=after.shock,
+        names=(*plan.book.instruments, plan.book.cash_instrument),
         hypotheses=after.hypotheses,
-        current=paths.of(no_trade(plan.book)),
-        proposed=paths.of(final),
+        current=current,
+        proposed=proposed,
+        positions={"current": of_current, "proposed": of_proposed},
         limit_breaches=tuple(reading.label for reading in readings if reading.excess > _BROKEN),
         claimed_signs=tuple(_claimed_signs(plan.book, outlook, after)),
         unmoved=after.unmoved,
@@ -274,9 +326,12 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
         return replace(effect, why_not=reoptimized)
     trade, gains = reoptimized
     left = owned.value / final.value_before
+    held = left * trade.values / trade.value_before
+    within = np.array([after.outlook.risk.variance(held)])
+    ends = GainMixture(after.outlook.probabilities, (left * (1 + gains) - 1)[:, None], within)
     return replace(
         effect,
-        reoptimized=paths.effect(left - 1, left * (1 + gains) - 1),
+        reoptimized=paths.effect(proposed.immediate_return, ends),
         trades=_trades(trade, owned.instruments),
         turnover=float(max(trade.bought.sum(), trade.sold.sum()) / trade.value_before),
     )

@@ -6,14 +6,16 @@ and p the market's probabilities, all before and (primed) after the shock:
     price after / price before = (1 + s)·(Σ p'_k g'_k / Σ p_k g_k)^J,
 
 so that the announcement share J of a re-pricing comes at once and the rest by the horizon, as at a review (design §5).
-What s takes is lost for good. Time stands still: a silence of twelve months is what twelve more months of it would tell
-us today, so that a shock is beside the plan in the same year, and nothing of it is the mere passing of time.
+What s takes is lost for good. Where spreads widen, prices stay: what is held is marked at its bid, half of the widening
+lower, at once and not at the horizon (Bangia, Diebold, Schuermann and Stroughair 1999), and who trades after the shock
+pays the wider spread. Risk within scenarios is that of the shock from then on. Time stands still: a silence of twelve
+months is what twelve more months of it would tell us today, so that a shock is beside the plan in the same year, and
+nothing of it is the mere passing of time.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -30,7 +32,7 @@ from allocator.book.checks.stress import (
     shock_signals,
 )
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.builder import build_mandate
+from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.calibration import (
     announcement_share,
@@ -44,10 +46,10 @@ from allocator.outlook.efficiency_model import scenario_returns
 from allocator.outlook.efficiency_model_settings import MOST_RETURN
 from allocator.outlook.outlook import Outlook, PricedIn, with_belief_as_prior
 from allocator.outlook.posterior import bayes_update, log_evidence, require_finite
+from allocator.outlook.risk_model import FactorRisk
 from allocator.rules.builder import immediate_returns
 from allocator.settings.settings import Settings
-from allocator.settings.stress import ShockSection
-from allocator.tables.schema import sample_books_folder
+from allocator.settings.stress import ShockSection, joined_shocks, starter_shocks
 from allocator.types import Matrix, Vector
 
 _WORTHLESS = 1e-9
@@ -58,10 +60,10 @@ _WORTHLESS = 1e-9
 class ShockedBook:
     """One shock: the `book` at the prices that it leaves, and `outlook` and `mandate` from there to the horizon.
 
-    `at_once` (N,) are simple returns; `growth` (K, N) and `cash_growth` (K,) are from today's prices to the horizon.
-    `signals` are the rows of signals.csv that it adds, and `told` the day by which everything of it is learnt.
-    `unmoved` names those whose returns are typed in, which no parameter of the model moves, and `worthless` those that
-    lose everything: they are not bought back.
+    `at_once` (N,) are simple returns of prices, from which what is held is `marked_down` (N,); `growth` (K, N) and
+    `cash_growth` (K,) are from today's prices to the horizon. `signals` are the rows of signals.csv that it adds, and
+    `told` the day by which everything of it is learnt. `unmoved` names those whose returns are typed in, which no
+    parameter of the model moves, and `worthless` those that lose everything: they are not bought back.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ShockedBook:
     mandate: Mandate
     ambiguity: Ambiguity
     at_once: Vector
+    marked_down: Vector
     growth: Matrix
     cash_growth: Vector
     hypotheses: dict[str, float] | None
@@ -80,8 +83,11 @@ class ShockedBook:
     worthless: tuple[str, ...]
 
 
-def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) -> ShockedBook:
-    """What a shock makes of a book and its outlook.
+def apply_shock(
+    book: Book, outlook: Outlook, name: str, shock: ShockSection, held: Vector | None = None
+) -> ShockedBook:
+    """What a shock makes of a book and its outlook; `held` (N,) is the money in each name that is to be sold, the
+    book's own if not said.
 
     Raises:
         BadInput: its numbers are beyond what arithmetic can follow.
@@ -91,13 +97,19 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
     news = _news(book, shock)
     beliefs = bayes_update(outlook.probabilities, news.evidence[None, :])[0]
     growth, unmoved = _growth(book, outlook, settings)
-    stated = np.maximum(immediate_returns(book, shock), _WORTHLESS - 1)
+    stated = np.maximum(immediate_returns(book, shock, held), _WORTHLESS - 1)
     worthless = tuple(np.array(book.instruments)[stated <= _WORTHLESS - 1].tolist())
     moved = _market_moves(book, outlook, market_growth(replace(book, settings=settings), growth), news.evidence)
     repriced = moved ** announcement_share(book)
     at_once = require_finite((1 + stated) * repriced - 1, "shocks", f"what '{name}' does to prices")
     returns = require_finite(growth / repriced - 1, "shocks", f"what names return after '{name}'")
-    from_there = replace(outlook, probabilities=beliefs, returns=returns, priced=_priced(outlook.priced, moved))
+    from_there = replace(
+        outlook,
+        probabilities=beliefs,
+        returns=returns,
+        risk=shocked_risk(outlook.risk, shock),
+        priced=_priced(outlook.priced, moved),
+    )
     later = _at_prices(book, _without(with_belief_as_prior(settings, book), worthless), shock, at_once)
     ambiguity = ambiguity_set(book, outlook)
     if shock.tells:
@@ -110,6 +122,7 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
         mandate=build_mandate(later, from_there, ambiguity),
         ambiguity=ambiguity,
         at_once=at_once,
+        marked_down=cost_rates(later) - cost_rates(book),
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
         hypotheses=None if (question := build_question(book)) is None else question.answers_by_name(beliefs),
@@ -118,6 +131,12 @@ def apply_shock(book: Book, outlook: Outlook, name: str, shock: ShockSection) ->
         unmoved=unmoved if shock.changes_model else (),
         worthless=worthless,
     )
+
+
+def shocked_risk(risk: FactorRisk, shock: ShockSection) -> FactorRisk:
+    """Risk within a scenario as the shock leaves it."""
+    beta, own = (1.0 if times is None else times for times in (shock.beta_times, shock.idiosyncratic_times))
+    return risk.stressed(beta, own, shock.correlation or 0.0) if shock.changes_risk else risk
 
 
 def _news(book: Book, shock: ShockSection) -> NewInformation:
@@ -179,6 +198,11 @@ def _at_prices(book: Book, settings: Settings, shock: ShockSection, at_once: Vec
     move with them.
     """
     exposures, benchmark = book.exposures, book.benchmark
+    if shock.spread_times is not None:
+        spread = settings.costs.spread_bps * shock.spread_times
+        settings = settings.model_copy(update={"costs": settings.costs.model_copy(update={"spread_bps": spread})})
+        if "spread_bps" in exposures:
+            exposures = exposures.assign(spread_bps=exposures["spread_bps"] * shock.spread_times)
     if settings.model is not None:  # what a shock makes is no fault of the book's parameters
         unlimited = settings.model.model_copy(update={"max_return": MOST_RETURN})
         settings = settings.model_copy(update={"model": unlimited})
@@ -234,18 +258,19 @@ def shock_library(book: Book) -> ShockLibrary:
     """Every shock that can be asked of a book."""
     there = names_in_book(book)
     known = there.known
-    shocks, left_out = dict(book.settings.shocks), dict[str, str]()
+    own = book.settings.shocks
+    shocks, left_out = joined_shocks(own), dict[str, str]()
     for name, starter in starter_shocks().items():
-        if name in book.settings.shocks:
+        if name in own:
             continue
         # a claim that speaks of many names says of this book's what it says of them
         expected = {expects: sign for expects, sign in starter.expect.items() if expects in known}
         words = (
             {} if book.settings.model is not None else {"claim": None, "unlike": None}
         )  # the note is about the model
-        shock = starter.model_copy(update={"expect": expected, **words})
+        shock = starter.joined({**starter_shocks(), **own}).model_copy(update={"expect": expected, **words})
         if breach := next(iter(check_shock(there, name, shock)), None):
-            if book.settings.model is not None:  # else they are of another question
+            if book.settings.model is not None or shock.changes_risk:  # else they are of another question
                 left_out[name] = f"{breach.value or breach.column}: {breach.rule}"
         elif missing := [name for name in _columns_of(shock) if name not in there.columns]:
             if book.settings.model is not None or "beta" in missing:
@@ -261,12 +286,6 @@ def _columns_of(shock: ShockSection) -> Iterator[str]:
         yield "beta"
     if shock.multiples is not None:
         yield "multiple_loading"
-
-
-def starter_shocks() -> dict[str, ShockSection]:
-    """All of `data/shocks.toml`."""
-    text = (sample_books_folder() / "shocks.toml").read_text(encoding="utf-8")
-    return {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(text)["shocks"].items()}
 
 
 def names_in_book(book: Book) -> BookNames:

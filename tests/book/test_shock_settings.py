@@ -61,6 +61,20 @@ def refused(root: Path, *overrides: str, book: str = "note") -> list[str]:
         ('market=-0.1, expect={META="fall"}', "shocks.it.expect.META: must be one of 'gains', 'falls' or 'stays'"),
         ('market=-0.1, expect={neutral="falls"}', "shocks.it.expect.neutral: nothing in this book has this label"),
         ("markt=-0.1", "shocks.it.markt: unknown key (got -0.1); did you mean 'market'?"),
+        ("correlation=1.01", "shocks.it.correlation: must be at most 1 (got 1.01)"),
+        ("correlation=-0.1", "shocks.it.correlation: must be greater than or equal to 0 (got -0.1)"),
+        ("beta_times=-1", "shocks.it.beta_times: must be greater than or equal to 0 (got -1)"),
+        ("idiosyncratic_times=11", "shocks.it.idiosyncratic_times: must be at most 10 (got 11)"),
+        ("spread_times=-3", "shocks.it.spread_times: must be greater than or equal to 0 (got -3)"),
+        ("unsold=0.3", "shocks.it.unsold: must be at most 0 (got 0.3)"),
+        ("unsold=-1.5", "shocks.it.unsold: must be greater than or equal to -1 (got -1.5)"),
+        ('combine=["markt_down_20"]', "shocks.it.combine: no such shock of [shocks] or data/shocks.toml (got markt"),
+        ('combine=["it","market_down_20"]', "shocks.it.combine: comes back to the shock itself (got it); take it out"),
+        ('combine=["crash","crash"]', "shocks.it.combine: is named twice (got crash); name it once"),
+        (
+            'combine=["saving_passed_on","token_price_halves"]',
+            "shocks.it.combine: scenarios.every.pass_through is 1 of 'saving_passed_on' and 0.698 of 'token_price_hal",
+        ),
         ("note='x'", "shocks.it: moves nothing (got None); state what it moves, such as market, buckets"),
     ],
 )
@@ -84,7 +98,32 @@ def test_all_that_is_wrong_is_told_at_once(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("moves", ["silent_months=12", "model={salvage=0.0}", "market=-0.1,model={salvage=0.1}"])
+def test_shocks_that_combine_each_other_are_refused_and_what_they_combine_is_held_to_the_book(root: Path) -> None:
+    circle = ('a={combine=["b"]}', 'b={market=-0.1,combine=["c"]}', 'c={combine=["a"]}')
+    around = refused(root, *(f"shocks.{one}" for one in circle))
+    assert [line.partition(";")[0] for line in around] == [
+        f"shocks.{name}.combine: comes back to the shock itself (got {name})" for name in "abc"
+    ]
+    with pytest.raises(BadInput) as caught:
+        book({"shocks": {"it": {"combine": ["all_silent_12_months"]}, "no": {"correlation": 0.5}},
+              "risk": {"source": "none"}})  # fmt: skip
+    assert [f"{one.column}: {one.rule}" for one in caught.value.breaches] == [
+        "shocks.it: tells something about a question, and there is no [question]",
+        "shocks.no: changes risk within scenarios, and this book has none",
+    ]
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        "spread_times=2",
+        "market=-0.1,unsold=-0.3",
+        "correlation=1",
+        "silent_months=12",
+        "model={salvage=0.0}",
+        "market=-0.1,model={salvage=0.1}",
+    ],
+)
 def test_a_limit_on_stress_losses_stands_on_a_shock_of_prices_alone(root: Path, moves: str) -> None:
     told = refused(root, f"shocks.it={{{moves}}}", "mandate.max_stress_loss.it=0.2")
     assert told == [

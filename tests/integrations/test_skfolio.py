@@ -541,13 +541,14 @@ def test_their_tail_of_the_points_is_our_own_expected_shortfall(skfolio: Any, re
     from skfolio.measures import cvar
 
     from allocator.outlook.outlook import build_outlook
-    from allocator.plan.plan import expected_shortfall
+    from allocator.plan.risk_figures import GainMixture
 
     book = asked(returns.columns, as_of=EARLY)
     outlook, found = build_outlook(book), prior_of(skfolio, book, returns)
     for held in (np.full(6, 1 / 6), np.eye(6)[2]):
         deviation = float(np.sqrt(outlook.risk.variance(held)))
-        exact = expected_shortfall(outlook.returns @ held, outlook.probabilities, deviation)
+        mixture = GainMixture(outlook.probabilities, (outlook.returns @ held)[:, None], np.array([deviation**2]))
+        exact = mixture.tail(0.05).expected_shortfall
         assert cvar(found.returns @ held, sample_weight=found.sample_weight) == pytest.approx(
             exact, abs=0.1 * deviation
         )

@@ -23,8 +23,9 @@ from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.certificate import refuse_broken
 from allocator.plan.document import plan_document
-from allocator.plan.plan import Plan, expected_shortfall, portfolio_figures
+from allocator.plan.plan import Plan, portfolio_figures
 from allocator.plan.rebalance import rebalance
+from allocator.plan.risk_figures import GainMixture
 from allocator.rules import Trade
 from allocator.types import Vector
 from tests.books import book
@@ -353,6 +354,13 @@ def test_without_a_benchmark_no_active_weight_is_told() -> None:
 
 # The expected shortfall of a mixture of normal distributions.
 #
+
+
+def expected_shortfall(means: Vector, probabilities: Vector, deviation: float) -> float:
+    """At 95 %, of one position with these scenario means and one deviation within them."""
+    return GainMixture(probabilities, means[:, None], np.array([deviation**2])).tail(0.05).expected_shortfall
+
+
 QUANTILE = 1.6448536269514722
 """Of the standard normal distribution, at 95 %."""
 DENSITY = 0.10313564037537140

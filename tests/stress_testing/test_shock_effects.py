@@ -17,7 +17,7 @@ from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.settings.stress import ShockSection
+from allocator.settings.stress import ShockSection, starter_shocks
 from allocator.stress_testing import shock_effects as room
 from allocator.stress_testing import shock_effects as study
 from allocator.stress_testing.shock_effects import (
@@ -27,7 +27,7 @@ from allocator.stress_testing.shock_effects import (
     shock_effect,
     shock_stress,
 )
-from allocator.stress_testing.shocked_book import apply_shock, shock_library, starter_shocks
+from allocator.stress_testing.shocked_book import apply_shock, shock_library
 from allocator.stress_testing.stress import stress
 
 BOOKS = ("note", "listed", "reviewed")

@@ -15,6 +15,7 @@ from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
+from allocator.settings.stress import joined_shocks
 from allocator.tables import read_contract
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
@@ -298,7 +299,7 @@ def _needs(settings: Settings) -> dict[str, list[str]]:
         ("average_daily_volume", "mandate.max_participation", settings.mandate.max_participation is not None),
         ("average_daily_volume", "costs.impact", settings.costs.impact > 0),
     ]
-    for name, shock in settings.shocks.items():
+    for name, shock in joined_shocks(settings.shocks).items():
         wanted.append(("beta", dotted_key("shocks", name, "market"), shock.market is not None))
         wanted.append(("multiple_loading", dotted_key("shocks", name, "multiples"), shock.multiples is not None))
     needs: dict[str, list[str]] = {}

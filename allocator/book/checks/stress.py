@@ -15,14 +15,14 @@ from math import ceil
 import pandas as pd
 from pydantic import BaseModel
 
-from allocator.book.checks.draft import Draft, unknown_names
+from allocator.book.checks.draft import Draft, repeated_names, unknown_names
 from allocator.book.checks.question import COORDINATES, check_signals, prior_of
 from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, setting_breach
 from allocator.outlook.efficiency_model_settings import ModelSection
 from allocator.settings.reading import dotted_key, settings_from
 from allocator.settings.settings import DAYS_A_YEAR, HorizonSection, Settings
-from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection
+from allocator.settings.stress import EVERY_SCENARIO, EVERY_SOURCE, ShockSection, joined_shocks, starter_shocks
 from allocator.settings.uncertainty import ScenarioSection
 from allocator.tables.validation import YEARS
 
@@ -65,26 +65,34 @@ class BookNames:
 def check_shocks(draft: Draft) -> Iterator[Breach]:
     """Every error of every shock, and rules that stand on a shock that they cannot measure."""
     settings = draft.settings
+    shocks = joined_shocks(settings.shocks)
     for name in settings.mandate.max_stress_loss:
-        place, shock = dotted_key("mandate", "max_stress_loss", name), settings.shocks.get(name)
+        place, shock = dotted_key("mandate", "max_stress_loss", name), shocks.get(name)
         if shock is None:
             near = closest_name(name, settings.shocks)
             cure = f"did you mean {near!r}?" if near else f"add [{dotted_key('shocks', name)}] with what it moves"
             yield setting_breach(place, name, "no such shock", cure)
-        elif shock.tells or shock.changes_model or not shock.moves_prices:
+        elif shock.tells or shock.changes_model or shock.changes_liquidity or not shock.moves_prices:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
             yield setting_breach(place, name, rule, _PRICES_ALONE)
     if "exposures" in draft.tables:
         names, signals = tuple(map(str, draft.risky["instrument"])), draft.tables.get("signals")
         there = BookNames(settings, names, draft.cash, tuple(draft.factors), draft.risky, signals)
-        for name, shock in settings.shocks.items():
+        for name, shock in shocks.items():
             yield from check_shock(there, name, shock)
 
 
 def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Breach]:
     """Everything in one shock that this book cannot carry."""
     place = ("shocks", name)
-    yield from _moved(there, place, shock)
+    if faults := list(_combined(there, name, shock)):
+        yield from faults
+        return
+    for part in shock.parts:
+        yield from _moved(there, place, part)
+    if shock.changes_risk and there.settings.risk.source == "none":
+        cure = "add [risk], or remove beta_times, idiosyncratic_times and correlation"
+        yield setting_breach(dotted_key(*place), None, "changes risk within scenarios, and this book has none", cure)
     if shock.tells:
         yield from _told(there, place, shock)
     if shock.changes_model:
@@ -97,6 +105,25 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
         is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
         if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
             yield _nobody(there, dotted_key(*place, "expect", own), own)
+
+
+def _combined(there: BookNames, name: str, shock: ShockSection) -> Iterator[Breach]:
+    """Shocks that it combines: there, not itself however far around, and of one mind about the model."""
+    known, at = {**starter_shocks(), **there.settings.shocks}, dotted_key("shocks", name, "combine")
+    yield from unknown_names((), shock.combine, known, "shock of [shocks] or data/shocks.toml", at=at)
+    members = dict(shock.parts[0].members(known))  # the first is what it says itself
+    if name in members:
+        yield setting_breach(at, name, "comes back to the shock itself", "take it out of the list, or out of theirs")
+    yield from repeated_names(at, shock.combine)
+    said: dict[tuple[str, ...], tuple[str, float]] = {}
+    for other, part in members.items():
+        changes = {("model",): part.model} | {("scenarios", own): keys for own, keys in part.scenarios.items()}
+        for place, keys in changes.items():
+            for key, value in keys.items():
+                first, before = said.setdefault((*place, key), (other, value))
+                if before != value:
+                    rule = f"{dotted_key(*place, key)} is {before:g} of '{first or name}' and {value:g} of '{other}'"
+                    yield setting_breach(at, other, rule, "let one of them say it")
 
 
 def _nobody(there: BookNames, at: str, bucket: str) -> Breach:
