@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import pickle
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import Result
 from jsonschema import Draft202012Validator
 
 from tests.command_line import runner
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
+    from allocator.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,6 +117,29 @@ def run() -> Callable[..., Result]:
         return answer
 
     return invoke
+
+
+PLANS: dict[bytes, Plan] = {}
+
+
+@pytest.fixture
+def plans_made_once(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Plan]:
+    """Commands give the plan that a book of the same content was given before: for what is shown and written of plans.
+
+    Where the same is to be solved again, a test clears what this returns.
+    """
+    from allocator.plan import rebalance as plans
+
+    solve = plans.rebalance
+
+    def remembered(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
+        content = hashlib.sha256(pickle.dumps(book)).digest()
+        if content not in PLANS:
+            PLANS[content] = solve(book, progress=progress)
+        return PLANS[content]
+
+    monkeypatch.setattr(plans, "rebalance", remembered)
+    return PLANS
 
 
 @pytest.fixture

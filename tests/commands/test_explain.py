@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("plans_made_once")
 
 
 @pytest.fixture(scope="module")

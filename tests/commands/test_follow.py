@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from allocator.outlook.outlook import build_outlook
 from allocator.plan.follow import FOLLOWS
 from tests.command_line import runner
 from tests.implied_books import announced, node_book
+
+pytestmark = [pytest.mark.usefixtures("plans_made_once"), pytest.mark.xdist_group("followed")]
+policy_of = functools.cache(announced)
+"""The policy of a folder that no test changes."""
 
 
 def run(*arguments: object) -> Result:
@@ -61,7 +66,7 @@ def plan(sample: Path) -> Path:
 def test_a_run_at_each_node_follows_what_was_announced_for_it(
     sample: Path, plan: Path, tmp_path: Path, node: int
 ) -> None:
-    policy, states = announced(sample, ())
+    policy, states = policy_of(sample, ())
     place = tmp_path / "book"
     node_book(sample, place, policy, states[node], node)
     found = held_against(plan, place, states[node].day)

@@ -18,6 +18,7 @@ from tests.command_line import runner
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
+pytestmark = [pytest.mark.usefixtures("plans_made_once"), pytest.mark.xdist_group("plans of the reviewed book")]
 
 
 def ran(*arguments: object) -> Result:

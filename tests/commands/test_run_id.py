@@ -12,10 +12,12 @@ from click.testing import Result
 from tests.packages import importable, package
 
 if TYPE_CHECKING:
+    from allocator.plan.plan import Plan
     from tests.conftest import Folder
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("plans_made_once")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -73,7 +75,10 @@ def test_the_same_run_again_answers_in_json_with_the_plan_that_it_made(
     assert answer.stdout == fresh.stdout
 
 
-def test_another_id_is_another_run_with_the_identical_plan(done: Path, listed: Folder, run: Run) -> None:
+def test_another_id_is_another_run_with_the_identical_plan(
+    done: Path, listed: Folder, run: Run, plans_made_once: dict[bytes, Plan]
+) -> None:
+    plans_made_once.clear()
     answer = run("rebalance", listed.path, "--run-id", "two", "--out", done)
 
     assert answer.exit_code == 0

@@ -17,6 +17,9 @@ from tests.conftest import ROOT, Folder
 
 Run = Callable[..., Result]
 Valid = Callable[[str, str], dict[str, Any]]
+TYPED = ROOT / "tests" / "typed"
+OTHER = os.fsdecode(b"\xff\x1b[31m")
+"""What Python makes of an argument that is not UTF-8 and would steer a terminal."""
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="what shells of POSIX do to streams")
 
 
@@ -63,29 +66,49 @@ def test_a_full_stderr_leaves_the_exit_code_that_says_it() -> None:
 
 
 @pytest.mark.parametrize("columns", ["0", "-5", "junk", "²", "1", "99999999999999999999"])
-def test_a_width_that_no_terminal_has_is_taken_for_80(columns: str) -> None:
-    usual = in_shell("check tests/typed")
+def test_a_width_that_no_terminal_has_is_taken_for_80(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    usual = run("check", TYPED)
 
-    odd = in_shell("check tests/typed", COLUMNS=columns, LINES=columns)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    odd = run("check", TYPED)
 
-    assert (odd.returncode, odd.stdout) == (0, usual.stdout)
+    assert (odd.exit_code, odd.stdout) == (0, usual.stdout)
+
+
+def test_a_shell_that_states_such_a_width_is_answered_in_80_columns() -> None:
+    done = in_shell("check tests/typed", COLUMNS="²", LINES="0")
+
+    assert done.returncode == 0
+    assert 60 < max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        r"check tests/typed --account $'\xff\e[31m'", r"check tests/typed --set $'mandate.max_weight=\xff'",
-        r"check $'\xff\e[31m'", r"check tests/typed --set $'\xff.a=1'", r"init data/listed --from $'\e[31m\xff'",
+        ("check", TYPED, "--account", OTHER), ("check", TYPED, "--set", f"mandate.max_weight={OTHER}"),
+        ("check", OTHER), ("check", TYPED, "--set", f"{OTHER}.a=1"), ("init", TYPED, "--from", OTHER),
     ],
 )  # fmt: skip
-def test_arguments_of_other_bytes_are_refused_and_cannot_steer_the_terminal(arguments: str) -> None:
-    for form in ("", " --json"):
-        done = in_shell(arguments + form)
+def test_arguments_of_other_bytes_are_refused_and_cannot_steer_the_terminal(
+    arguments: tuple[object, ...], run: Run
+) -> None:
+    for form in ((), ("--json",)):
+        done = run(*arguments, *form)
 
-        assert done.returncode == 3, done.stderr
-        assert "Traceback" not in done.stderr
+        assert done.exit_code == 3, done.stderr
         assert not set(done.stdout + done.stderr) & {"\x1b", "\udcff"}
+        assert "Traceback" not in done.stderr
     assert json.loads(done.stdout)["exit_code"] == 3
+
+
+def test_other_bytes_reach_the_command_from_a_shell_and_are_refused_as_well() -> None:
+    done = in_shell(r"check $'\xff\e[31m'")
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" not in done.stderr
+    assert not set(done.stderr) & {"\x1b", "\udcff"}
 
 
 def test_nothing_from_a_book_steers_the_terminal_and_json_keeps_it(listed: Folder, run: Run) -> None:

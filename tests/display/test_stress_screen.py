@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -67,6 +68,11 @@ def of_shocks(name: str, count: int) -> StressReport:
     return replace(whole, shocks=replace(whole.shocks, effects=tuple(effects[:count]), asked=count, left_out={}))
 
 
+def together(name: str) -> pytest.MarkDecorator:
+    """On one worker: a report is made once for all that show it."""
+    return pytest.mark.xdist_group(f"stress of {name}")
+
+
 def every_request(name: str) -> dict[str, StressReport]:
     found = {words: asked(name, studies) for words, studies in ASKED.items()}
     found |= {f"{count} shocks": of_shocks(name, count) for count in (1, 2, 3)}
@@ -74,24 +80,37 @@ def every_request(name: str) -> dict[str, StressReport]:
     return found
 
 
-@pytest.mark.parametrize("name", BOOKS)
-def test_whatever_is_asked_fits_forty_five_lines_of_eighty_columns(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def only_everything(name: str) -> dict[str, StressReport]:
+    return {"everything, with a history": with_history(asked(name, STUDIES))}
+
+
+SCREENS: dict[str, dict[str, tuple[list[str], list[str]]]] = {}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=together(name)) for name in BOOKS])
+def screens(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Of each request of a book, the first screen of 80 columns and the full one."""
     monkeypatch.setenv("COLUMNS", "80")
-    for words, found in every_request(name).items():
-        lines = screen(found, capsys)
+    if request.param not in SCREENS:
+        SCREENS[request.param] = {
+            words: (screen(found, capsys), screen(found, capsys, full=True))
+            for words, found in every_request(request.param).items()
+        }
+    return SCREENS[request.param]
+
+
+def test_whatever_is_asked_fits_forty_five_lines_of_eighty_columns(
+    screens: dict[str, tuple[list[str], list[str]]],
+) -> None:
+    for words, (lines, _) in screens.items():
         assert len(lines) <= 45, words
         assert max(map(len, lines)) <= 80, words
 
 
-@pytest.mark.parametrize("name", BOOKS)
-def test_what_the_first_screen_mentions_stands_in_full_too(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for words, found in every_request(name).items():
-        first, full = screen(found, capsys), screen(found, capsys, full=True)
+def test_what_the_first_screen_mentions_stands_in_full_too(screens: dict[str, tuple[list[str], list[str]]]) -> None:
+    for words, (first, full) in screens.items():
         whole = " ".join(" ".join(full).split())
         figures = set(FIGURE.findall(whole))
         assert set(FIGURE.findall(" ".join(first))) <= figures, words
@@ -102,42 +121,44 @@ def test_what_the_first_screen_mentions_stands_in_full_too(
             assert own or mentioned in rows or mentioned in whole, (words, line)
 
 
-@pytest.mark.parametrize("name", BOOKS)
-def test_a_section_that_is_cut_says_what_full_adds(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for words, found in every_request(name).items():
-        first, full = screen(found, capsys), screen(found, capsys, full=True)
+def test_a_section_that_is_cut_says_what_full_adds(screens: dict[str, tuple[list[str], list[str]]]) -> None:
+    for words, (first, full) in screens.items():
         cut = [line for line in first if line.startswith("--full adds ")]
         assert bool(cut) == (first != full), words
         assert not any("--full" in line for line in full), words
 
 
-@pytest.mark.parametrize("width", [60, 72])
+@together("note")
+@pytest.mark.parametrize(("width", "requests"), [(60, every_request), (72, only_everything)])
 def test_on_a_narrow_terminal_no_line_is_wider_than_it(
-    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    width: int,
+    requests: Callable[[str], dict[str, StressReport]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    for words, found in every_request("note").items():
+    for words, found in requests("note").items():
         for full in (False, True):
             assert max(map(len, screen(found, capsys, full=full))) <= width, words
 
 
+@together("note")
 def test_a_study_that_is_alone_has_the_room_of_the_others(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    among = screen(asked("note", STUDIES), capsys)
+    rows = {" ".join(line.split()) for line in among}
     for study in ("shocks", "reverse", "beliefs", "map", "model"):
-        alone, among = screen(asked("note", (study,)), capsys), screen(asked("note", STUDIES), capsys)
-        rows = {" ".join(line.split()) for line in among}
+        alone = screen(asked("note", (study,)), capsys)
         assert sum(" ".join(line.split()) not in rows for line in alone) > 5, study
 
 
 def test_full_is_of_the_screen_and_changes_no_document(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     asked_for = ["stress", str(root / "tests" / "plain_books" / "note"), "--reverse", "10%"]
-    documents = [runner().invoke(main, [*asked_for, "--json", *more]).stdout for more in ((), ("--full",))]
+    asked_in_json = [*asked_for[:2], "--shock", "all_silent_12_months", "--json"]
+    documents = [runner().invoke(main, [*asked_in_json, *more]).stdout for more in ((), ("--full",))]
     assert json.loads(documents[0]) == json.loads(documents[1])
     screens = [runner().invoke(main, [*asked_for, *more]).stdout for more in ((), ("--full",))]
     assert len(screens[0].splitlines()) <= 45 < len(screens[1].splitlines())
