@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from allocator.commands.book import check, import_file, init, plugins, schema
-from allocator.commands.desk import desk
 from allocator.commands.explain import caution, explain, waiting
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
-from allocator.commands.report import report
+from allocator.commands.report import desk, report
 from allocator.commands.stress import stress
 
 

@@ -181,7 +181,7 @@ def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
         "volatility, a year": "volatility",
     }
     return [
-        {"name": name, "before": shown(before[key], "fraction"), "after": shown(after[key], "fraction")}
+        {"name": name, "before": as_read(before[key], "fraction"), "after": as_read(after[key], "fraction")}
         for name, key in named.items()
         if after.get(key) is not None
     ]
@@ -237,7 +237,7 @@ def _slider(axis: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         "points": [
             {
                 "probability": point["probability"],
-                "says": " · ".join(f"{key.replace('_', ' ')} {shown(point[key], 'fraction')}" for key in figures),
+                "says": " · ".join(f"{key.replace('_', ' ')} {as_read(point[key], 'fraction')}" for key in figures),
                 "weights": [point["weights"][name] for name in shown_names],
             }
             for point in points
@@ -249,7 +249,7 @@ _MOST_BARS = 30
 """Names that the slider shows, those with the largest weights."""
 
 
-def shown(cell: Cell, unit: Unit) -> str:
+def as_read(cell: Cell, unit: Unit) -> str:
     """A cell as people read it."""
     if cell is None:
         return "–"
@@ -280,5 +280,5 @@ def _template() -> Any:
     except ImportError as error:
         raise BadInput.of("report", "needs Jinja2", "pip install 'portfolio-allocator[report]'") from error
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["shown"] = shown
+    environment.filters["as_read"] = as_read
     return environment.from_string(_file("page.html.j2"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from allocator.reporting.page import report, sections, shown
+from allocator.reporting.page import as_read, report, sections
 
 NASTY = "<script>document.title='hacked'</script>\"'&amp; 🧨 \u202eright to left\u202c " + "long" * 40
 SIZES = {"desktop": 1200, "phone": 390}
@@ -75,9 +75,9 @@ def test_the_slider_shows_at_every_belief_what_python_solved(
         row => [row.children[0].textContent, row.children[2].textContent])]; }"""
     for at, point in enumerate(points):
         told, bars = page.evaluate(read, at)
-        assert told.startswith(shown(point["probability"], "fraction"))
+        assert told.startswith(as_read(point["probability"], "fraction"))
         assert dict(bars) == {
-            name: f"{shown(weight, 'fraction')} ({shown(points[own]['weights'][name], 'fraction')})"
+            name: f"{as_read(weight, 'fraction')} ({as_read(points[own]['weights'][name], 'fraction')})"
             for name, weight in point["weights"].items()
         }
 
