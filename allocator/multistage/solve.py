@@ -42,11 +42,12 @@ def compiled_tree_program(
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    question = (trading, trade_unit, room, start.holdings > 0, replace(staged, around=None))
+    compiled_in = replace(staged, around=None, ambiguities=tuple(one.unscaled for one in staged.ambiguities))
+    question = (trading, trade_unit, room, start.holdings > 0, compiled_in)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
             kept.append(kept.pop(place))
-            program.write(start, staged.first_around)
+            program.write(staged, start)
             return program
     program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
     if not staged.utility.is_large:
@@ -119,9 +120,9 @@ def solve_policy(
     limits = limits or Limits()
     policy = _solved(staged, start, limits, trading=trading)
     for _ in range(_REPEATS if staged.utility.path_aversion else 0):
-        policy = _solved(replace(staged, around=policy.own_path), start, limits, trading=trading)
         if abs(policy.residual) <= _AT_REST:
             break
+        policy = _solved(replace(staged, around=policy.own_path), start, limits, trading=trading)
     return _decided(policy, limits) if trading else policy
 
 

@@ -19,7 +19,7 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import build_multistage_mandate
+from allocator.multistage.mandate import PathWealth, build_multistage_mandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
@@ -290,13 +290,17 @@ class _Reviewed:
         self._own = with_hindsight(build_multistage_mandate(book, outlook), self._start, self._limits)
         self._sets = build_multistage_mandate(cautious, outlook).ambiguities
         self.whole = self._sets[0].of_scenarios
+        self._around: PathWealth | None = None
 
     def _guarded(self, answer: float, regime: float) -> tuple[Ambiguity, ...]:
         return tuple(one.at_caution(answer, regime) for one in self._sets)
 
     def at(self, answer: float, regime: float) -> Policy:
-        """The policy."""
-        return solve_policy(replace(self._own, ambiguities=self._guarded(answer, regime)), self._start, self._limits)
+        """The policy, its risk first charged around the one before."""
+        staged = replace(self._own, ambiguities=self._guarded(answer, regime), around=self._around)
+        policy = solve_policy(staged, self._start, self._limits)
+        self._around = policy.own_path
+        return policy
 
     def own(self) -> Policy:
         """The book's."""
