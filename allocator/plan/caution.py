@@ -8,7 +8,7 @@ protection is furthest above the share of all cost (science §3.13).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
@@ -206,22 +206,24 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         for c in GRID[1:]:
             say(f"caution about {axis if axis == 'both' else f'the {axis}'}: {c:g}")
             plans.append(solver.at(c * answer, c * regime))
-        rows = [_measured(solver, plan, plans, answer, regime) for plan in plans]
+        *rows, of_own = _measured(solver, [*plans, own], answer, regime)
         curves.append(CautionCurve(axis, tuple(rows)))
-    return CautionStudy(book, tuple(curves), _measured(solver, own, plans, answer, regime))
+    return CautionStudy(book, tuple(curves), of_own)
 
 
-def _measured(solver: _Period | _Reviewed, plan: Any, plans: Sequence[Any], answer: float, regime: float) -> CautionRow:
-    trade, first, last = solver.today(plan), plans[0], solver.today(plans[-1])
-    gains = solver.outlook.portfolio_returns(trade.values, trade.cash) + trade.value - 1
-    apart = float(np.abs(trade.all_weights - last.all_weights).sum()) / 2
-    return CautionRow(
-        cost_bps=(solver.loss(plan, 0.0, 0.0) - solver.loss(first, 0.0, 0.0)) * 1e4,
-        protection_bps=(solver.loss(first, answer, regime) - solver.loss(plan, answer, regime)) * 1e4,
-        worst_scenario_return=float(gains.min()),
-        turnover=max(float(trade.bought.sum()), float(trade.sold.sum())),
-        apart=apart,
-    )
+def _measured(solver: _Period | _Reviewed, plans: Sequence[Any], answer: float, regime: float) -> Iterator[CautionRow]:
+    """Of the plans at each caution about an axis, and of one more."""
+    right, wrong = ([solver.loss(plan, *c) for plan in plans] for c in ((0.0, 0.0), (answer, regime)))
+    trades = [solver.today(plan) for plan in plans]
+    for trade, if_right, if_wrong in zip(trades, right, wrong, strict=True):
+        gains = solver.outlook.portfolio_returns(trade.values, trade.cash) + trade.value - 1
+        yield CautionRow(
+            cost_bps=(if_right - right[0]) * 1e4,
+            protection_bps=(wrong[0] - if_wrong) * 1e4,
+            worst_scenario_return=float(gains.min()),
+            turnover=max(float(trade.bought.sum()), float(trade.sold.sum())),
+            apart=float(np.abs(trade.all_weights - trades[-2].all_weights).sum()) / 2,
+        )
 
 
 def _at_full_caution(book: Book) -> Book:
