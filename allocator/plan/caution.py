@@ -19,13 +19,14 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import PathWealth, build_multistage_mandate
+from allocator.multistage.mandate import MultistageMandate, PathWealth, build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import solve_policy, with_hindsight
+from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.targets import solve_certified
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
@@ -289,8 +290,10 @@ class _Reviewed:
     def __init__(self, book: Book, cautious: Book, outlook: Outlook) -> None:
         self.outlook, self._limits = outlook, Limits.of(book)
         self._start = Position(book.weights, book.cash / book.value)
-        self._own = with_hindsight(build_multistage_mandate(book, outlook), self._start, self._limits)
-        self._sets = build_multistage_mandate(cautious, outlook).ambiguities
+        reviews = build_review_tree(book, outlook)
+        own = build_multistage_mandate(book, outlook, reviews=reviews)
+        self._own = with_hindsight(own, self._start, self._limits)
+        self._sets = build_multistage_mandate(cautious, outlook, reviews=reviews).ambiguities
         self.whole = self._sets[0].of_scenarios
         self._around: PathWealth | None = None
 
@@ -298,15 +301,19 @@ class _Reviewed:
         return tuple(one.at_caution(answer, regime) for one in self._sets)
 
     def at(self, answer: float, regime: float) -> Policy:
-        """The policy, its risk first charged around the one before."""
-        staged = replace(self._own, ambiguities=self._guarded(answer, regime), around=self._around)
-        policy = solve_policy(staged, self._start, self._limits)
-        self._around = policy.own_path
-        return policy
+        """The policy."""
+        return self._solved(replace(self._own, ambiguities=self._guarded(answer, regime)))
 
     def own(self) -> Policy:
         """The book's."""
-        return solve_policy(self._own, self._start, self._limits)
+        return self._solved(self._own)
+
+    def _solved(self, staged: MultistageMandate) -> Policy:
+        """The policy, risk on the way being charged first around the one before."""
+        nearby = charged_nearby(replace(staged, around=self._around), self._start, self._limits)
+        policy = solve_policy(nearby, self._start, self._limits)
+        self._around = policy.own_path
+        return policy
 
     def loss(self, plan: Policy, answer: float, regime: float) -> float:
         """Minus its certainty equivalent under another caution."""
