@@ -197,10 +197,11 @@ class ProductSet(Ambiguity):
     @property
     def unscaled(self) -> Ambiguity:
         """Both axes unscaled."""
-        if self.is_singleton:
-            return self.compiled
-        regimes = tuple(own.unscaled for own in self.compiled.regimes)
-        return replace(self, question=self.compiled.question.unscaled, regimes=regimes)
+        compiled = self.compiled
+        if not isinstance(compiled, ProductSet):
+            return compiled
+        regimes = tuple(own.unscaled for own in compiled.regimes)
+        return replace(compiled, question=compiled.question.unscaled, regimes=regimes)
 
     def support(self, probabilities: Vector) -> tuple[Any, ...]:
         """Whose answers they are, and the structures of both axes."""

@@ -394,7 +394,7 @@ def by_kind(
 def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Iterator[Any]:
     """The numbers that `by_kind` has made parameters of, in the order in which it made them."""
     for kind, those in _alike(sets):
-        own, around = ([each[i] for i in those] for each in (sets, beliefs))
+        own, around = [sets[i] for i in those], [beliefs[i] for i in those]
         if kind is not None:
             yield from kind.numbers_of_many(own, around)
         elif not own[0].is_singleton:

@@ -135,8 +135,8 @@ def solve_policy(
 
 
 def charged_nearby(staged: MultistageMandate, start: Position, limits: Limits) -> MultistageMandate:
-    """The same question with risk on the way charged around what it comes to at a coarse tolerance, which proves
-    nothing and need not: that is where `solve_policy` then begins. Itself where risk is not charged or nothing is found.
+    """The same question with risk on the way charged around what it comes to at a coarse tolerance: where
+    `solve_policy` then begins, and proves. The question itself where risk is not charged or nothing is found.
     """
     if not staged.utility.path_aversion:
         return staged
