@@ -24,6 +24,11 @@ class FastParameter(cp.Parameter):  # type: ignore[misc]  # cvxpy has no types
     stacked: Vector | None = None
     """Where the numbers are written besides: a part of the vector that a loop's maps are applied to."""
 
+    @classmethod
+    def of(cls, numbers: Any) -> FastParameter:
+        """One that holds these."""
+        return cls(np.shape(numbers), value=numbers)
+
     @property
     def value(self) -> Any:
         """The number last written."""

@@ -3,15 +3,19 @@
 `python benchmarks/axes.py [count ...]`, N = 100 and 500. The mandate of `rebalance.py` with two answers of two regimes.
 Total variation on both axes goes the fast way (`ParametricSolver`, answers proved), beside total variation over all
 scenarios; relative entropy on the answers is solved by `Program`, beside relative entropy. Processor time, every
-question asked of both in turn, so that the ratios are of one run; read these, machines differ.
+question asked of both in turn, so that the ratios are of one run; read these, machines differ. Then `allocator caution`
+of each sample book, all of the command: target at most 4 s of processor time.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -71,6 +75,18 @@ def _timed(solver: ParametricSolver | Program, start: Position, outlook: Outlook
     return time.process_time() - began
 
 
+def caution(book: Path) -> None:
+    """Print what the command takes of one book."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = [sys.executable, "-m", "allocator", "caution", str(book), "--json"]
+    subprocess.run(asked, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"caution of {book.name}: {seconds:.2f} s")
+
+
 if __name__ == "__main__":
     for size in map(int, sys.argv[1:] or ("100", "500")):
         main(size)
+    for sample in ("listed", "note", "reviewed", "approval"):
+        caution(Path(__file__).parents[1] / "data" / sample)

@@ -111,6 +111,11 @@ class Ball(Ambiguity):
         del regime
         return replace(self, radius=self.radius * self.radius_for(answer) / self.radius_for(1.0))
 
+    @property
+    def unscaled(self) -> Ambiguity:
+        """Of radius 1, unless it is compiled as the belief alone."""
+        return self.compiled if self.is_singleton else replace(self, radius=1.0)
+
     @classmethod
     def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """As far as the schedule makes it."""
@@ -167,10 +172,13 @@ class TotalVariation(Ball):
     def dual_forms(
         cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
     ) -> Form:
-        """The same of each node, its numbers compiled in."""
+        """The same of each node, its belief compiled in."""
         import cvxpy as cp
 
-        below, owner, radii = np.concatenate(at), owners(at), np.array([one.radius for one in sets])
+        from allocator.cvxpy_parameters import FastParameter
+
+        (radii,) = map(FastParameter.of, cls.numbers_of_many(sets, beliefs))
+        below, owner = np.concatenate(at), owners(at)
         eta, largest = cp.Variable(len(sets)), cp.Variable(len(sets))
         above = cp.Variable(len(below), nonneg=True)
         rows = [above >= losses[below] - eta[owner], largest[owner] >= losses[below], largest >= eta]

@@ -170,15 +170,17 @@ class KullbackLeibler(Divergence):
     def dual_forms(
         cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
     ) -> Form:
-        """The same of each node, its numbers compiled in."""
+        """The same of each node, its belief compiled in."""
         import cvxpy as cp
 
+        from allocator.cvxpy_parameters import FastParameter
+
+        (radii,) = map(FastParameter.of, cls.numbers_of_many(sets, beliefs))
         possible = [places[p > 0] for places, p in zip(at, beliefs, strict=True)]
-        numbers = [[*one.dual_numbers(p).values()] for one, p in zip(sets, beliefs, strict=True)]
         below, owner = np.concatenate(possible), owners(possible)
         eta, price = cp.Variable(len(sets)), cp.Variable(len(sets), nonneg=True)
         weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-        rarity, radii = np.concatenate([own for own, _ in numbers]), np.array([radius for _, radius in numbers])
+        rarity = 1 - np.log(np.concatenate([_possible(p) for p in beliefs]))
         raised = losses[below] - eta[owner] - cp.multiply(rarity, price[owner])
         sums = means([np.ones(len(places)) for places in possible])
         rows = [shifted >= raised, cp.ExpCone(shifted, price[owner], weight)]

@@ -10,7 +10,7 @@ the branches bring in each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from math import comb
@@ -98,9 +98,18 @@ class Pushforward(Ambiguity):
         worst: Vector = self.over.adversary(self.likelihoods @ losses, self.beliefs) @ self.likelihoods
         return worst
 
+    @property
+    def unscaled(self) -> Ambiguity:
+        """With what is pushed forward unscaled."""
+        return replace(self, over=self.over.unscaled)
+
     def dual_form(self, losses: cp.Expression, probabilities: Vector) -> DualForm:
         """That of the set, over what the children bring in each scenario."""
         return self.over.dual_form(self.likelihoods @ losses, self.beliefs)
+
+    def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
+        """Its numbers."""
+        return self.over.compiled.dual_numbers(self.beliefs)
 
     def node_document(self, probabilities: Vector) -> NodeSetDocument:
         """The set of scenarios, and how likely the news is in each."""

@@ -27,6 +27,7 @@ from allocator.ambiguity.sets import (
     SetDocument,
     answer_set,
     by_kind,
+    numbers_by_kind,
     regime_set,
 )
 from allocator.book.book import Book
@@ -193,6 +194,15 @@ class ProductSet(Ambiguity):
         product = replace(self, question=question, regimes=tuple(regimes))
         return product if product.guards else Singleton()
 
+    @property
+    def unscaled(self) -> Ambiguity:
+        """Both axes unscaled."""
+        compiled = self.compiled
+        if not isinstance(compiled, ProductSet):
+            return compiled
+        regimes = tuple(own.unscaled for own in compiled.regimes)
+        return replace(compiled, question=compiled.question.unscaled, regimes=regimes)
+
     def support(self, probabilities: Vector) -> tuple[Any, ...]:
         """Whose answers they are, and the structures of both axes."""
         return (*self.answers.tolist(), *(one.structure(p) for one, p in self._each(probabilities)))
@@ -222,20 +232,27 @@ class ProductSet(Ambiguity):
         """The same of each node: the regimes of all answers of all nodes at once, then the answers."""
         import cvxpy as cp
 
-        compiled = [one.compiled for one in sets]
-        each = [[*one._each(p)] for one, p in zip(compiled, beliefs, strict=True)]
-        regimes = [pair for own in each for pair in own[1:]]
-        below = [places[own] for one, places in zip(compiled, at, strict=True) for own in one.members_of]
-        worst, value, rows = cp.Variable(len(regimes)), cp.Variable(len(sets)), list[cp.Constraint]()
-        ends = np.cumsum([len(one.regimes) for one in compiled])[:-1]
-        answers = np.split(np.arange(len(regimes)), ends)
-        for upper, pairs, places, lower in (
-            (worst, regimes, below, losses), (value, [own[0] for own in each], answers, worst),
-        ):  # fmt: skip
-            own, around = [one for one, _ in pairs], [p for _, p in pairs]
-            for where, expression, constraints in by_kind(own, around, places, lower):
+        regimes, question = cls._by_axis(sets, beliefs)
+        below = [places[own] for one, places in zip(sets, at, strict=True) for own in one.members_of]
+        worst, value, rows = cp.Variable(len(below)), cp.Variable(len(sets)), list[cp.Constraint]()
+        answers = np.split(np.arange(len(below)), np.cumsum([len(one.regimes) for one in sets])[:-1])
+        for upper, axis, places, lower in ((worst, regimes, below, losses), (value, question, answers, worst)):
+            for where, expression, constraints in by_kind(*axis, places, lower):
                 rows += [*constraints, upper[where] >= expression]
         return value, rows
+
+    @classmethod
+    def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
+        """Those of the regimes, then of the answers."""
+        for axis in cls._by_axis(sets, beliefs):
+            yield from numbers_by_kind(*axis)
+
+    @classmethod
+    def _by_axis(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[tuple[list[Ambiguity], list[Vector]]]:
+        """What is compiled with what it is around: of the regimes of all answers of all nodes, then of the answers."""
+        each = [[*one.compiled._each(p)] for one, p in zip(sets, beliefs, strict=True)]
+        for axis in ([pair for own in each for pair in own[1:]], [own[0] for own in each]):
+            yield [one for one, _ in axis], [p for _, p in axis]
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """Answers in their set, and each answer's scenarios in its, as far as the answer is probable."""
@@ -309,6 +326,11 @@ class NewsOfAnswers(Pushforward):
         return self if _compiled(self.over).guards else Singleton()
 
     @property
+    def unscaled(self) -> Ambiguity:
+        """As a pushforward of the answers' set alone."""
+        return Pushforward(_compiled(self.over).unscaled, self.likelihoods, self.beliefs)
+
+    @property
     def keeps_every_scenario(self) -> bool:  # type: ignore[override]
         """Whether every branch keeps some probability."""
         return self.over.keeps_every_scenario
@@ -332,10 +354,18 @@ class NewsOfAnswers(Pushforward):
         told = sp.csr_array(sp.block_diag([one.likelihoods for one in sets])) @ losses[np.concatenate(at)]
         value, rows = cp.Variable(len(sets)), list[cp.Constraint]()
         answers = np.split(np.arange(told.size), np.cumsum([len(one.beliefs) for one in sets])[:-1])
-        over = [_compiled(one.over) for one in sets]
-        for where, expression, constraints in by_kind(over, [one.beliefs for one in sets], answers, told):
+        for where, expression, constraints in by_kind(*cls._of_answers(sets), answers, told):
             rows += [*constraints, value[where] >= expression]
         return value, rows
+
+    @classmethod
+    def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
+        """Those of the answers."""
+        return numbers_by_kind(*cls._of_answers(sets))
+
+    @staticmethod
+    def _of_answers(sets: Sequence[NewsOfAnswers]) -> tuple[list[Ambiguity], list[Vector]]:
+        return [_compiled(one.over) for one in sets], [one.beliefs for one in sets]
 
 
 def _compiled(one: Ambiguity) -> Ambiguity:

@@ -272,11 +272,22 @@ class Ambiguity:
     def dual_forms(
         cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
     ) -> Form:
-        """(n,) the dual forms of `sets` of this class as one block, each over the `losses` that stand `at` its places.
+        """(n,) the dual forms of `sets` of this class as one block, each over the `losses` that stand `at` its places;
+        its parameters are made in the order of `numbers_of_many`, and hold these.
 
         A constraint costs as much to compile for one node of a tree as for all of them (science §3.7).
         """
         raise NotImplementedError
+
+    @classmethod
+    def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
+        """The numbers of `dual_forms` that may be written anew: the radii; what they are around is compiled in."""
+        yield np.array([one.dual_numbers(p)["radius"] for one, p in zip(sets, beliefs, strict=True)])
+
+    @property
+    def unscaled(self) -> Ambiguity:
+        """What of it is compiled in where sets are of many nodes: itself, but for the radii of what is compiled."""
+        return self.compiled
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """The set by its definition, for `mass` times probabilities `q`: where a program takes a term and no
@@ -366,22 +377,45 @@ def by_kind(
     """
     import scipy.sparse as sp
 
+    for kind, those in _alike(sets):
+        own, around, places = ([each[i] for i in those] for each in (sets, beliefs, at))
+        if kind is not None:
+            yield those, *kind.dual_forms(own, around, places, losses)
+        elif own[0].is_singleton:
+            rows = sp.lil_array((len(those), losses.size))
+            for i, (p, below) in enumerate(zip(around, places, strict=True)):
+                rows[[i], below] = p
+            yield those, sp.csr_array(rows) @ losses, []
+        else:
+            worst = own[0].dual_form(losses[places[0]], around[0])
+            yield those, worst.expression, worst.constraints
+
+
+def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Iterator[Any]:
+    """The numbers that `by_kind` has made parameters of, in the order in which it made them."""
+    for kind, those in _alike(sets):
+        own, around = [sets[i] for i in those], [beliefs[i] for i in those]
+        if kind is not None:
+            yield from kind.numbers_of_many(own, around)
+        elif not own[0].is_singleton:
+            yield from own[0].compiled.dual_numbers(around[0]).values()
+
+
+def _alike(sets: Sequence[Ambiguity]) -> Iterator[tuple[type[Ambiguity] | None, list[int]]]:
+    """Which are compiled at once: each that has no form of many, those that hold the belief alone, and those of a kind
+    that has one.
+    """
     plain, batches = list[int](), dict[type[Ambiguity], list[int]]()
-    rows = sp.lil_array((len(sets), losses.size))
-    for i, (one, p, places) in enumerate(zip(sets, beliefs, at, strict=True)):
+    for i, one in enumerate(sets):
         if one.is_singleton:
-            rows[[i], places] = p
             plain.append(i)
         elif one.batched:
             batches.setdefault(type(one), []).append(i)
         else:
-            worst = one.dual_form(losses[places], p)
-            yield [i], worst.expression, worst.constraints
+            yield None, [i]
     if plain:
-        yield plain, sp.csr_array(rows)[plain] @ losses, []
-    for kind, those in batches.items():
-        forms = kind.dual_forms([sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those], losses)
-        yield those, *forms
+        yield None, plain
+    yield from batches.items()
 
 
 @cache

@@ -162,12 +162,14 @@ def rescale_mandate(mandate: Mandate, wealth_before: float) -> Mandate:
     return replace(mandate, linear_rules=rules, impact=impact)
 
 
-def build_multistage_mandate(book: Book, outlook: Outlook, today: Ambiguity | None = None) -> MultistageMandate:
+def build_multistage_mandate(
+    book: Book, outlook: Outlook, today: Ambiguity | None = None, *, reviews: ReviewTree | None = None
+) -> MultistageMandate:
     """The mandate of a book whose objective is a utility or for one decision, over the tree of its reviews; today's set
-    of probabilities is the book's own where none is given.
+    of probabilities is the book's own where none is given, and the tree is built where it is not.
     """
-    today = today or ambiguity_set(book, outlook)
-    reviews, stated = build_review_tree(book, outlook), build_mandate(book, outlook, today)
+    today, reviews = today or ambiguity_set(book, outlook), reviews or build_review_tree(book, outlook)
+    stated = build_mandate(book, outlook, today)
     sets = [today, *(_set_at(book, today, reviews, node) for node in range(1, reviews.tree.nodes))]
     growth, _ = reviews.tree.since_now()
     return MultistageMandate(

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sets import by_kind
-from allocator.multistage.mandate import MultistageMandate, NestedWorstCase, PathWealth
+from allocator.ambiguity.sets import by_kind, numbers_by_kind
+from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.rules.convex import DecisionVariables
@@ -41,14 +41,21 @@ class TreeProgram:
     variables: TreeVariables
     losses: cp.Constraint
     start: tuple[cp.Parameter, cp.Parameter]
+    sets: tuple[cp.Parameter, ...]
     around: tuple[cp.Parameter, ...]
 
-    def write(self, start: Position, around: PathWealth) -> None:
+    def write(self, staged: MultistageMandate, start: Position) -> None:
         """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable.
-        Charges for risk are linearised `around` another policy.
+        Sets of probabilities are as large as they are there, charges for risk are linearised around what it says.
         """
         self.start[0].value, self.start[1].value = start.holdings, start.cash
+        if self.sets:
+            solved = [*staged.branchings()]
+            numbers = numbers_by_kind([one.ambiguity for one in solved], [one.p for one in solved])
+            for parameter, value in zip(self.sets, numbers, strict=True):
+                parameter.value = value
         if self.around:
+            around = staged.first_around
             charged = self.variables.tree.on_path(around.risks)
             told = (1 / around.nodes, around.risks / around.nodes, around.leaves, np.exp(charged))
             for parameter, value in zip(self.around, told, strict=True):
@@ -99,6 +106,8 @@ def tree_program(
     losses = v.theta[nodes:] >= own.losses
     at_end = ends @ v.holdings + cash_at_end @ v.cash
     charged, around = _wealth_at_end(staged, v, at_end)
+    worst = [*_worst_cases(staged, v.theta, own, cuts)]
+    radii = {one.id: one for row in worst for one in row.parameters()}
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -108,13 +117,13 @@ def tree_program(
         *charged,
         *own.constraints,
         losses,
-        *_worst_cases(staged, v.theta, own, cuts),
+        *worst,
         *_rules(staged, v, range(nodes if trading else 1), room),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
-    program = TreeProgram(problem, v, losses, (held, in_cash), around)
-    program.write(start, staged.first_around)
+    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(radii[at] for at in sorted(radii)), around)
+    program.write(staged, start)
     return program
 
 

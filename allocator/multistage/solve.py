@@ -18,7 +18,13 @@ import numpy as np
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
-from allocator.multistage.policy import Policy, adverse_node_probabilities, policy_from_trades, refuse_broken_policy
+from allocator.multistage.policy import (
+    Policy,
+    adverse_node_probabilities,
+    path_wealth,
+    policy_from_trades,
+    refuse_broken_policy,
+)
 from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
@@ -42,11 +48,12 @@ def compiled_tree_program(
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    question = (trading, trade_unit, room, start.holdings > 0, replace(staged, around=None))
+    compiled_in = replace(staged, around=None, ambiguities=tuple(one.unscaled for one in staged.ambiguities))
+    question = (trading, trade_unit, room, start.holdings > 0, compiled_in)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
             kept.append(kept.pop(place))
-            program.write(start, staged.first_around)
+            program.write(staged, start)
             return program
     program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
     if not staged.utility.is_large:
@@ -83,6 +90,8 @@ _LADDER = (
     CLARABEL.at(100.0, "CLARABEL at 100 x tolerance", SMALL_STEPS),
 )
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
+_COARSE = CLARABEL.at(1e3, "CLARABEL at 1000 x tolerance", SMALL_STEPS)
+"""Half of the steps are for the last three digits, and a charge linearised around less is as good as at rest."""
 _ROOMS = (1e-6, 4e-6)
 """Of the account: where what a solver is sure of keeps the limits but for its last digits, how much tighter it is asked
 to keep them."""
@@ -119,10 +128,24 @@ def solve_policy(
     limits = limits or Limits()
     policy = _solved(staged, start, limits, trading=trading)
     for _ in range(_REPEATS if staged.utility.path_aversion else 0):
-        policy = _solved(replace(staged, around=policy.own_path), start, limits, trading=trading)
         if abs(policy.residual) <= _AT_REST:
             break
+        policy = _solved(replace(staged, around=policy.own_path), start, limits, trading=trading)
     return _decided(policy, limits) if trading else policy
+
+
+def charged_nearby(staged: MultistageMandate, start: Position, limits: Limits) -> MultistageMandate:
+    """The same question with risk on the way charged around what it comes to at a coarse tolerance: where
+    `solve_policy` then begins, and proves. The question itself where risk is not charged or nothing is found.
+    """
+    if not staged.utility.path_aversion:
+        return staged
+    program = compiled_tree_program(staged, start, trading=True, trade_unit=TRADE_UNITS[0])
+    if solve_once(program.problem, _COARSE, limits, warm=False)[1] is None:
+        return staged
+    v = program.variables
+    holdings = np.maximum(v.holdings.value, 0.0).reshape(staged.tree.growth.shape)
+    return replace(staged, around=path_wealth(staged, holdings, v.cash.value))
 
 
 def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool) -> Policy:

@@ -8,7 +8,7 @@ protection is furthest above the share of all cost (science §3.13).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
@@ -19,13 +19,14 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import build_multistage_mandate
+from allocator.multistage.mandate import MultistageMandate, PathWealth, build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import solve_policy, with_hindsight
+from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.targets import solve_certified
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
@@ -206,22 +207,24 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         for c in GRID[1:]:
             say(f"caution about {axis if axis == 'both' else f'the {axis}'}: {c:g}")
             plans.append(solver.at(c * answer, c * regime))
-        rows = [_measured(solver, plan, plans, answer, regime) for plan in plans]
+        *rows, of_own = _measured(solver, [*plans, own], answer, regime)
         curves.append(CautionCurve(axis, tuple(rows)))
-    return CautionStudy(book, tuple(curves), _measured(solver, own, plans, answer, regime))
+    return CautionStudy(book, tuple(curves), of_own)
 
 
-def _measured(solver: _Period | _Reviewed, plan: Any, plans: Sequence[Any], answer: float, regime: float) -> CautionRow:
-    trade, first, last = solver.today(plan), plans[0], solver.today(plans[-1])
-    gains = solver.outlook.portfolio_returns(trade.values, trade.cash) + trade.value - 1
-    apart = float(np.abs(trade.all_weights - last.all_weights).sum()) / 2
-    return CautionRow(
-        cost_bps=(solver.loss(plan, 0.0, 0.0) - solver.loss(first, 0.0, 0.0)) * 1e4,
-        protection_bps=(solver.loss(first, answer, regime) - solver.loss(plan, answer, regime)) * 1e4,
-        worst_scenario_return=float(gains.min()),
-        turnover=max(float(trade.bought.sum()), float(trade.sold.sum())),
-        apart=apart,
-    )
+def _measured(solver: _Period | _Reviewed, plans: Sequence[Any], answer: float, regime: float) -> Iterator[CautionRow]:
+    """Of the plans at each caution about an axis, and of one more."""
+    right, wrong = ([solver.loss(plan, *c) for plan in plans] for c in ((0.0, 0.0), (answer, regime)))
+    trades = [solver.today(plan) for plan in plans]
+    for trade, if_right, if_wrong in zip(trades, right, wrong, strict=True):
+        gains = solver.outlook.portfolio_returns(trade.values, trade.cash) + trade.value - 1
+        yield CautionRow(
+            cost_bps=(if_right - right[0]) * 1e4,
+            protection_bps=(wrong[0] - if_wrong) * 1e4,
+            worst_scenario_return=float(gains.min()),
+            turnover=max(float(trade.bought.sum()), float(trade.sold.sum())),
+            apart=float(np.abs(trade.all_weights - trades[-2].all_weights).sum()) / 2,
+        )
 
 
 def _at_full_caution(book: Book) -> Book:
@@ -287,20 +290,30 @@ class _Reviewed:
     def __init__(self, book: Book, cautious: Book, outlook: Outlook) -> None:
         self.outlook, self._limits = outlook, Limits.of(book)
         self._start = Position(book.weights, book.cash / book.value)
-        self._own = with_hindsight(build_multistage_mandate(book, outlook), self._start, self._limits)
-        self._sets = build_multistage_mandate(cautious, outlook).ambiguities
+        reviews = build_review_tree(book, outlook)
+        own = build_multistage_mandate(book, outlook, reviews=reviews)
+        self._own = with_hindsight(own, self._start, self._limits)
+        self._sets = build_multistage_mandate(cautious, outlook, reviews=reviews).ambiguities
         self.whole = self._sets[0].of_scenarios
+        self._around: PathWealth | None = None
 
     def _guarded(self, answer: float, regime: float) -> tuple[Ambiguity, ...]:
         return tuple(one.at_caution(answer, regime) for one in self._sets)
 
     def at(self, answer: float, regime: float) -> Policy:
         """The policy."""
-        return solve_policy(replace(self._own, ambiguities=self._guarded(answer, regime)), self._start, self._limits)
+        return self._solved(replace(self._own, ambiguities=self._guarded(answer, regime)))
 
     def own(self) -> Policy:
         """The book's."""
-        return solve_policy(self._own, self._start, self._limits)
+        return self._solved(self._own)
+
+    def _solved(self, staged: MultistageMandate) -> Policy:
+        """The policy, risk on the way being charged first around the one before."""
+        nearby = charged_nearby(replace(staged, around=self._around), self._start, self._limits)
+        policy = solve_policy(nearby, self._start, self._limits)
+        self._around = policy.own_path
+        return policy
 
     def loss(self, plan: Policy, answer: float, regime: float) -> float:
         """Minus its certainty equivalent under another caution."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from allocator.ambiguity.balls import Box, TotalVariation
+from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.product import ProductSet
+from allocator.ambiguity.sets import Ambiguity
+from allocator.book.loading import load
 from allocator.multistage import solve as reused
-from allocator.multistage.mandate import MultistageMandate
+from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.objectives import PowerUtility
 from allocator.multistage.solve import compiled_tree_program, solve_policy
 from allocator.optimization.single_period import Position
+from allocator.outlook.outlook import build_outlook
+from tests.plan.test_axes import stated
 from tests.random_trees import random_tree
 
 
@@ -79,6 +87,71 @@ def test_any_other_number_of_the_question_is_another_program() -> None:
     assert made(staged, start, trading=False) is not first
     assert made(staged, Position(np.where(np.arange(5) == 0, 0.0, start.holdings), start.cash)) is not first
     assert made(staged, start) is first
+
+
+def two_axes(staged: MultistageMandate, question: Ambiguity, regime: Ambiguity) -> MultistageMandate:
+    """Its first two scenarios are the regimes of one answer, and news is of the answers."""
+    tree, whole = staged.tree, ProductSet(np.array([0, 0, 1]), question, (regime, regime))
+    sets = [
+        whole.after_news(tree.beliefs[node], tree.probabilities[below], tree.beliefs[below]) if len(below) else whole
+        for node, below in ((node, tree.children(node)[0]) for node in range(tree.nodes))
+    ]
+    return replace(staged, ambiguities=tuple(sets))
+
+
+PAIRS = {
+    "kl of both": (KullbackLeibler, KullbackLeibler),
+    "variation of both": (TotalVariation, TotalVariation),
+    "one of each": (KullbackLeibler, TotalVariation),
+    "without a form of many": (ModifiedChiSquared, Box),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_tree_solved_again_at_another_caution_is_answered_to_the_last_digit_as_if_it_were_new(pair: str) -> None:
+    staged, start = random_tree(3)
+    question, regime = PAIRS[pair]
+    small, large = (two_axes(staged, question(size), regime(2 * size)) for size in (0.01, 0.1))
+    forgotten()
+    fresh = solve_policy(large, start)
+    forgotten()
+    before, first = solve_policy(small, start), made(small, start)
+    again = solve_policy(large, start)
+
+    assert made(large, start) is first
+    assert again.holdings.tobytes() == fresh.holdings.tobytes()
+    assert again.objective == fresh.objective > before.objective + 1e-4
+
+
+def test_an_axis_without_caution_or_another_kind_of_set_is_another_program() -> None:
+    staged, start = random_tree(3)
+    kl, none = KullbackLeibler(0.1), KullbackLeibler(0.0)
+    forgotten()
+    first = made(two_axes(staged, kl, kl), start)
+
+    assert made(two_axes(staged, KullbackLeibler(0.2), KullbackLeibler(0.3)), start) is first
+    assert made(two_axes(staged, kl, none), start) is not first
+    assert made(two_axes(staged, none, kl), start) is not first
+    assert made(two_axes(staged, kl, TotalVariation(0.1)), start) is not first
+    turned = replace(two_axes(staged, kl, kl).ambiguities[-1], answers=np.array([1, 1, 0]))
+    assert made(replace(staged, ambiguities=(*two_axes(staged, kl, kl).ambiguities[:-1], turned)), start) is not first
+
+
+def test_a_book_s_tree_at_another_caution_is_answered_as_if_it_were_new(root: Path) -> None:
+    """Both axes at once, in one program of the whole study."""
+    books = [load(root / "tests" / "plain_books" / "reviewed", overrides=stated(c, c, "kl", "kl")) for c in (0.2, 0.7)]
+    little, much = (build_multistage_mandate(book, build_outlook(book)) for book in books)
+    start, other = (
+        Position(books[0].weights, books[0].cash / books[0].value),
+        replace(little, ambiguities=much.ambiguities),
+    )
+    forgotten()
+    fresh = solve_policy(other, start)
+    forgotten()
+    first = made(little, start)
+
+    assert made(other, start) is first
+    assert solve_policy(other, start).holdings.tobytes() == fresh.holdings.tobytes()
 
 
 def test_no_more_than_a_few_programs_are_kept() -> None:

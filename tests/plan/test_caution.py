@@ -17,6 +17,7 @@ from allocator.ambiguity.balls import Singleton
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
+from allocator.multistage import solve as solving
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
@@ -24,7 +25,6 @@ from allocator.plan.caution import GRID, CautionCurve, CautionRow, CautionStudy,
 from allocator.plan.targets import solve_certified
 from tests import books
 from tests.plan.test_axes import stated
-from tests.thoroughness import THOROUGH
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,15 @@ def test_a_book_without_a_question_or_without_returns_has_no_caution(root: Path)
         caution_study(books.book(returns={"up": [0.1] * 4, "down": [-0.1] * 4}))
 
 
-@pytest.mark.skipif(not THOROUGH, reason="thirty trees are solved")
-def test_caution_of_a_book_with_reviews_is_of_its_policies(root: Path) -> None:
+def test_caution_of_a_book_with_reviews_is_of_its_policies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty-two trees, of four programs: of neither axis, of either, and of both."""
+    compiled: list[object] = []
+    build = solving.tree_program
+    monkeypatch.setattr(solving, "tree_program", lambda *given, **told: compiled.append(given) or build(*given, **told))
+    solving._of_thread.__dict__.clear()
     found = caution_study(load(root / "tests" / "plain_books" / "reviewed", overrides=stated(0.3, 0.3, "kl", "kl")))
 
+    assert len(compiled) == 4
     assert found.own.cost_bps == pytest.approx(found.curves[-1].rows[GRID.index(0.3)].cost_bps, abs=0.05)
     assert found.own.protection_bps == pytest.approx(found.curves[-1].rows[3].protection_bps, abs=0.05)
     for one in found.curves:
