@@ -131,6 +131,29 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
     return wrapped
 
 
+def plot_option(command: Callable[P, Document | None]) -> Callable[P, Document | None]:
+    """Add --plot, which draws the document that the command returns; what cannot be written is refused before."""
+
+    @click.option("--plot", metavar="FILE", help="Draw the answer too: FILE.svg or FILE.png.")
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Document | None:
+        plot = kwargs.pop("plot")
+        if plot is None:
+            return command(*args, **kwargs)
+        from allocator.display.console import tell
+        from allocator.reporting.pictures import picture
+        from allocator.reporting.rendering import check_picture, write_picture
+
+        check_picture(str(plot))
+        document = command(*args, **kwargs)
+        if document is not None:
+            write_picture(picture(document), str(plot))
+            tell(f"wrote {plot}", err=True)
+        return document
+
+    return wrapped
+
+
 class ErrorDocument(TypedDict):
     """Why a command said no."""
 
