@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpec, TypedDict
 
 import click
@@ -132,21 +131,37 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
     return wrapped
 
 
-def workbook_option(command: Callable[P, Document]) -> Callable[P, Document]:
-    """Add --xlsx, which writes the document's tables as a workbook once the command has answered."""
+def file_options(command: Callable[P, Document]) -> Callable[P, Document]:
+    """Add --plot and --xlsx, which draw and tabulate the document that the command returns; what cannot be written is
+    refused before.
+    """
 
-    @click.option("--xlsx", metavar="FILE", help="Also write the tables as a workbook, a sheet a table.")
+    @click.option("--plot", metavar="FILE", help="Draw the answer too: FILE.svg or FILE.png.")
+    @click.option("--xlsx", metavar="FILE", help="Write its tables too, as a workbook with a sheet a table.")
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Document:
-        path = kwargs.pop("xlsx", None)
-        if path is not None and not str(path).lower().endswith(".xlsx"):
-            raise BadInput.of("--xlsx", "is no workbook", "name a file that ends in .xlsx", value=str(path))
+        plot, xlsx = (kwargs.pop(name, None) for name in ("plot", "xlsx"))
+        if plot is not None:
+            from allocator.reporting.drawings import check_picture
+
+            check_picture(str(plot))
+        if xlsx is not None:
+            from allocator.reporting.workbook import check_workbook
+
+            check_workbook(str(xlsx))
         document = command(*args, **kwargs)
-        if path is not None:
+        if plot is not None:
+            from allocator.reporting.drawings import write_picture
+            from allocator.reporting.pictures import picture
+
+            write_picture(picture(document), str(plot))
+        if xlsx is not None:
             from allocator.reporting.workbook import write_workbook
 
-            write_workbook(document, Path(str(path)))
-            click.echo(f"wrote {path}", err=True)
+            write_workbook(document, str(xlsx))
+        for path in (plot, xlsx):
+            if path is not None:
+                click.echo(f"wrote {path}", err=True)
         return document
 
     return wrapped

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
-from allocator.commands.options import BookChoice, book_options, handle_errors_and_json, workbook_option
+from allocator.commands.options import BookChoice, book_options, file_options, handle_errors_and_json
 from allocator.errors import BadInput, Breach
 from allocator.presentation import ByName, Document, IsoDate, Keywords, Probability
 
@@ -66,6 +66,7 @@ class BeliefsDocument(TypedDict):
         "of the first hypothesis, lowest and highest over [question.ranges] and the belief itself",
     ]
     settled: Annotated[str | None, "the hypothesis that it is settled on; null while it is open"]
+    threshold: Annotated[Probability, "from which on an answer is settled"]
     scenarios: list[_ScenarioBelief]
     path: list[_DatedBelief]
     signals: list[_DatedSignal]
@@ -94,6 +95,7 @@ def beliefs_document(found: BeliefReport, told: Sequence[DueObservation]) -> Bel
         "regimes": found.regimes,
         "bounds": None if found.bounds is None else list(found.bounds),
         "settled": found.settled,
+        "threshold": found.threshold,
         "scenarios": [
             {"scenario": name, "prior": prior, "belief": belief, "market": price}
             for name, prior, belief, price in beliefs
@@ -147,7 +149,7 @@ def _card(one: DueObservation) -> _DueCard:
 @click.command()
 @book_options
 @handle_errors_and_json
-@workbook_option
+@file_options
 def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
     """Show the scenario probabilities given BOOK's signals and silence: today, through time, after next signals.
 
@@ -171,7 +173,7 @@ def beliefs(choice: BookChoice, *, as_json: bool) -> Document:
 @click.command()
 @book_options
 @handle_errors_and_json
-@workbook_option
+@file_options
 def outlook(choice: BookChoice, *, as_json: bool) -> Document:
     """Draw the tree of what may be known at each review of BOOK, with the probability of each branch and its belief.
 
@@ -200,7 +202,7 @@ def outlook(choice: BookChoice, *, as_json: bool) -> Document:
 @book_options
 @click.option("--drivers", "instrument", metavar="INSTRUMENT", help="Split one instrument's returns into drivers.")
 @handle_errors_and_json
-@workbook_option
+@file_options
 def returns(
     choice: BookChoice,
     instrument: str | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from allocator.commands.options import BookChoice, book_options, handle_errors_and_json, workbook_option
+from allocator.commands.options import BookChoice, book_options, file_options, handle_errors_and_json
 from allocator.presentation import Document
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--full", is_flag=True, help="Show all orders, why each, every limit, weight and figure.")
 @handle_errors_and_json
-@workbook_option
+@file_options
 def rebalance(
     choice: BookChoice,
     out: str | None,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from allocator.commands.options import BookChoice, book_options, handle_errors_and_json, workbook_option
+from allocator.commands.options import BookChoice, book_options, file_options, handle_errors_and_json
 from allocator.presentation import Document
 
 
@@ -56,7 +56,7 @@ def _as_written(name: str, own: Collection[str]) -> str:
 @click.option("--full", is_flag=True, help="All of every study, not one screen.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
 @handle_errors_and_json
-@workbook_option
+@file_options
 def stress(
     choice: BookChoice,
     shocks: tuple[str, ...],

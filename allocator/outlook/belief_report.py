@@ -361,6 +361,7 @@ class BeliefReport:
     regimes: dict[str, float] | None
     bounds: tuple[float, float] | None
     settled: str | None
+    threshold: float
     signals: tuple[Signal, ...]
     days: tuple[dt.date, ...]
     path: Matrix
@@ -402,6 +403,7 @@ def belief_report(book: Book) -> BeliefReport:
         regimes=regime_probabilities(question, past.beliefs[-1]),
         bounds=None if ranges is None else posterior_bounds(question, ranges, signals, day),
         settled=past.settled,
+        threshold=question.threshold,
         signals=tuple(signals),
         days=past.days,
         path=past.hypotheses,

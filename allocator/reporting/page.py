@@ -6,15 +6,16 @@ It is made of documents that `--json` writes, so that a plan.json alone makes as
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict
 
 from allocator.errors import BadInput
-from allocator.reporting.charts import CHARTS, NARROW, WIDE
-from allocator.reporting.rendering import PAGE, svg
+from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
+from allocator.reporting.charts import Spec
+from allocator.reporting.drawings import DARK, LIGHT, PAGE, svg
 from allocator.reporting.tables import (
     Cell,
     Column,
@@ -40,7 +41,7 @@ class Documents(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A chart for wide and for narrow screens, and the table behind it."""
 
     title: str
@@ -56,7 +57,7 @@ class Section:
     id: str
     title: str
     lines: tuple[str, ...] = ()
-    charts: tuple[Picture, ...] = ()
+    charts: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     slider: Mapping[str, Any] | None = None
@@ -103,7 +104,7 @@ def report(documents: Documents, desk: Mapping[str, Any] | None = None) -> str:
             tiles=_tiles(plan),
             sections=shown_sections,
             computed=_json({"slider": sliders[0] if sliders else None, "desk": desk}),
-            style=_file("page.css"),
+            style=_colours() + _file("page.css"),
             script=_file("page.js") + (_file("desk.js") if desk else ""),
             desk=desk is not None,
             connect="; connect-src 'self'" if desk else "",
@@ -121,7 +122,7 @@ def sections(documents: Documents) -> list[Section]:
             name,
             title,
             lines.get(name, ()),
-            tuple(_pictures(name, documents, tables)),
+            tuple(_figures(name, documents, tables)),
             tuple(tables[key] for key in above if key in tables),
             tuple(tables[key] for key in folded if key in tables),
             _slider(_sweep(documents)) if name == "slider" else None,
@@ -147,14 +148,34 @@ def sources_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return Table("Sources", columns, tuple((row["file"], row["of"], row["source"]) for row in rows))
 
 
-def _pictures(section: str, documents: Documents, tables: Tables) -> Iterable[Picture]:
-    for chart in CHARTS:
-        if chart.section != section or chart.document not in documents:
+def _figures(section: str, documents: Documents, tables: Tables) -> Iterable[Figure]:
+    for place, name, title, chart, table in CHARTS:
+        if place != section or (document := documents.get(name)) is None:
             continue
-        document = documents[chart.document]  # type: ignore[literal-required]  # the names of the charts' table
-        if (wide := chart.spec(document, width=WIDE)) is not None:
-            narrow = chart.spec(document, width=NARROW)
-            yield Picture(chart.title, svg(wide, PAGE), svg(narrow, PAGE), tables.get(chart.table))
+        wide, narrow = (chart(document, width=width) for width in (_WIDE, _NARROW))
+        if wide is not None and narrow is not None:
+            yield Figure(title, svg(wide, PAGE), svg(narrow, PAGE), tables.get(table))
+
+
+_WIDE, _NARROW = 720, 340
+"""Pixels across, on a desktop and on a phone."""
+CHARTS: tuple[tuple[str, str, str, Callable[..., Spec | None], str], ...] = (
+    ("trades", "plan", "Weights by bucket", plan_charts.weights_by_bucket, "buckets"),
+    ("trades", "plan", "Weights by name", plan_charts.weights_by_name, "positions"),
+    ("scenarios", "plan", "Return in each scenario", plan_charts.scenario_returns, "scenarios"),
+    ("scenarios", "plan", "What the expected return is made of", plan_charts.expected_return_parts, ""),
+    ("beliefs", "beliefs", "Beliefs through time", belief_charts.beliefs_through_time, "belief_path"),
+    ("returns", "returns", "Return in each scenario, and expected", return_charts.returns_by_scenario, ""),
+    ("returns", "returns", "Of the expected return", return_charts.drivers_of_expected_return, ""),
+    ("reviews", "plan", "How caution is released", plan_charts.caution_release, "reviews"),
+    ("reasons", "plan", "What each order changes, bps of the account", plan_charts.order_attribution, "reasons"),
+    ("limits", "plan", "Use of each limit", plan_charts.limits_used, "limits"),
+    ("stress", "stress", "Return at once under each shock", stress_charts.shocks_by_loss, "shocks"),
+    ("stress", "stress", "What each name adds to the worst", stress_charts.contributions_of_the_worst, ""),
+    ("stress", "stress", "Best objective over both probabilities", stress_charts.belief_map, ""),
+    ("stress", "stress", "Plausibility of the loss", stress_charts.reverse_stress, "reverse"),
+)
+"""Section, document, title, chart, and the table behind it."""
 
 
 # Words and figures.
@@ -267,6 +288,12 @@ def _json(value: object) -> str:
     """JSON that no text in it can end: `<` and its kin are written as escapes."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _colours() -> str:
+    """What the charts' colours are, by day and by night."""
+    day, night = ("".join(f"--{name}:{colour};" for name, colour in scheme.items()) for scheme in (LIGHT, DARK))
+    return f":root{{{day}}}@media screen and (prefers-color-scheme:dark){{:root{{{night}}}}}"
 
 
 def _file(name: str) -> str:

@@ -6,11 +6,12 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from allocator.errors import BadInput
 from allocator.reporting.tables import OF_FORMAT, Cell, Table, Unit
-from allocator.tables.files import replace_file
+from allocator.tables.files import check_file, replace_file
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format
@@ -24,14 +25,24 @@ LONGEST = 32_767
 """Characters that a cell of a workbook holds."""
 
 
-def write_workbook(document: Mapping[str, Any], path: Path) -> None:
+def check_workbook(path: str) -> None:
+    """Refuse now what could not be written later, before anything is solved.
+
+    Raises:
+        BadInput: another suffix than .xlsx, no folder, no XlsxWriter.
+    """
+    check_file(path, (".xlsx",), "--xlsx")
+    _writer()
+
+
+def write_workbook(document: Mapping[str, Any], path: str) -> None:
     """The tables of what `--json` writes as a file, in place of what was there.
 
     Raises:
         BadInput: the extra `report` is not installed, or the file cannot be written.
     """
     currency = document["book"]["currency"] if "book" in document else ""
-    replace_file(path, workbook(OF_FORMAT[document["format"]](document), currency), "--xlsx")
+    replace_file(Path(path), workbook(OF_FORMAT[document["format"]](document), currency), "--xlsx")
 
 
 def workbook(tables: Mapping[str, Table], currency: str) -> bytes:
@@ -40,10 +51,7 @@ def workbook(tables: Mapping[str, Table], currency: str) -> bytes:
     Raises:
         BadInput: the extra `report` is not installed.
     """
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise BadInput.of("--xlsx", "needs XlsxWriter", "pip install 'portfolio-allocator[report]'") from error
+    xlsxwriter = _writer()
 
     written = io.BytesIO()
     options = {
@@ -56,6 +64,16 @@ def workbook(tables: Mapping[str, Table], currency: str) -> bytes:
         for name, table in tables.items():
             _write(book.add_worksheet(name[:31]), table, currency, head, formats)
     return written.getvalue()
+
+
+def _writer() -> ModuleType:
+    try:
+        import xlsxwriter
+    except ImportError:
+        cure = "pip install 'portfolio-allocator[report]'"
+        raise BadInput.of("--xlsx", "a workbook needs XlsxWriter", cure) from None
+    module: ModuleType = xlsxwriter
+    return module
 
 
 def _write(sheet: Worksheet, table: Table, currency: str, head: Format, formats: Mapping[Unit, Format]) -> None:

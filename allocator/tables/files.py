@@ -151,6 +151,22 @@ def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def check_file(path: str, suffixes: Sequence[str], key: str) -> None:
+    """Refuse a file that could not be written, before there is anything to write.
+
+    Raises:
+        BadInput: another suffix, or no folder to write to.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        cure = f"name for example {'plan' + suffixes[0]}"
+        raise BadInput.of(key, f"must end in {' or '.join(suffixes)}", cure, value=printable(path))
+    folder = target.absolute().parent
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "is a folder" if target.is_dir() else "may not be written to" if folder.is_dir() else "no such folder"
+        raise BadInput.of(key, f"cannot be written: {why}", "make room, or name another file", value=printable(path))
+
+
 def replace_file(path: Path, content: bytes, key: str = "--out") -> None:
     """Write a file beside its place and rename it: what was there stays, or the new one is there, whole.
 

@@ -1,7 +1,0 @@
-"""stub"""
-
-PAGE = {}
-
-
-def svg(spec, colours):
-    return ""
