@@ -8,12 +8,11 @@ import gc
 import click
 
 from allocator.commands.book import check, import_file, init, plugins, schema
-from allocator.commands.explain import caution, explain, waiting
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
 from allocator.commands.report import desk, report
-from allocator.commands.stress import stress
+from allocator.commands.studies import caution, explain, stress, waiting
 
 _ALLOCATED = 100_000
 """New objects after which garbage is looked for among them."""

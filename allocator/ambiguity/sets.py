@@ -378,7 +378,7 @@ def by_kind(
     import scipy.sparse as sp
 
     for kind, those in _alike(sets):
-        own, around, places = ([each[i] for i in those] for each in (sets, beliefs, at))
+        own, around, places = [sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those]
         if kind is not None:
             yield those, *kind.dual_forms(own, around, places, losses)
         elif own[0].is_singleton:

@@ -18,8 +18,8 @@ from allocator.reporting.charts import Spec
 from allocator.reporting.drawings import DARK, LIGHT, PAGE, svg
 from allocator.reporting.tables import (
     Cell,
-    Column,
     Table,
+    TableColumn,
     Tables,
     Unit,
     belief_tables,
@@ -41,7 +41,7 @@ class Documents(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Figure:
+class Panel:
     """A chart for wide and for narrow screens, and the table behind it."""
 
     title: str
@@ -57,7 +57,7 @@ class Section:
     id: str
     title: str
     lines: tuple[str, ...] = ()
-    charts: tuple[Figure, ...] = ()
+    charts: tuple[Panel, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     slider: Mapping[str, Any] | None = None
@@ -144,17 +144,17 @@ def _tables(documents: Documents) -> Tables:
 
 def sources_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Where each row's numbers come from, as the tables say."""
-    columns = (Column("file"), Column("of"), Column("source"))
+    columns = (TableColumn("file"), TableColumn("of"), TableColumn("source"))
     return Table("Sources", columns, tuple((row["file"], row["of"], row["source"]) for row in rows))
 
 
-def _figures(section: str, documents: Documents, tables: Tables) -> Iterable[Figure]:
+def _figures(section: str, documents: Documents, tables: Tables) -> Iterable[Panel]:
     for place, name, title, chart, table in CHARTS:
         if place != section or (document := documents.get(name)) is None:
             continue
         wide, narrow = (chart(document, width=width) for width in (_WIDE, _NARROW))
         if wide is not None and narrow is not None:
-            yield Figure(title, svg(wide, PAGE), svg(narrow, PAGE), tables.get(table))
+            yield Panel(title, svg(wide, PAGE), svg(narrow, PAGE), tables.get(table))
 
 
 _WIDE, _NARROW = 720, 340

@@ -16,7 +16,7 @@ Cell: TypeAlias = str | float | bool | None
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column: its name, and the unit of what stands in it."""
 
     name: str
@@ -28,7 +28,7 @@ class Table:
     """Rows (R,) of cells (C,) below `columns` (C,); `note` says what its words mean."""
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
@@ -41,7 +41,7 @@ _Keys: TypeAlias = Sequence[tuple[str, str, Unit]]
 def _table(title: str, keys: _Keys, rows: Iterable[_Row], note: str = "") -> Table:
     """A table of some keys of each row: (key, name, unit)."""
     cells = tuple(tuple(row.get(key) for key, _, _ in keys) for row in rows)
-    return Table(title, tuple(Column(name, unit) for _, name, unit in keys), cells, note)
+    return Table(title, tuple(TableColumn(name, unit) for _, name, unit in keys), cells, note)
 
 
 def _wide(rows: Sequence[_Row], key: str, unit: Unit) -> tuple[list[tuple[str, str, Unit]], list[dict[str, Any]]]:
