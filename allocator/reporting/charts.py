@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
+from allocator.errors import printable
+
 Spec: TypeAlias = dict[str, Any]
 Marks: TypeAlias = list[dict[str, Any]]
 NARROW = 480
@@ -64,6 +66,17 @@ def text_width(text: str) -> float:
 
 
 _WIDE = frozenset("ABCDEFGHKLMNOPQRSTUVWXYZ%mw@&_…—+=")
+
+
+def cut(text: str, width: float) -> str:
+    """As much of a text as these pixels hold; done here, as measuring is what drawing spends its time on."""
+    text = printable(text)
+    if text_width(text) <= width:
+        return text
+    kept, room = 0, width - text_width("…")
+    while kept < len(text) and (room := room - text_width(text[kept])) >= 0:
+        kept += 1
+    return text[:kept].rstrip() + "…"
 
 
 def ticks_between(low: float, high: float, most: int) -> list[float]:
@@ -119,8 +132,9 @@ class Rows:
         high = high if high > low else low + 1e-4
         text, self.right = room * 7.2 + 4, width - 3.0
         span = self.right - self.left
-        per_pixel = (high - low) / (span - text * ((low < 0) + (high > 0)))
-        self.low, self.high = low - per_pixel * text * (low < 0), high + per_pixel * text * (high > 0)
+        above, below = any(number >= 0 for number in told), low < 0
+        per_pixel = (high - low) / (span - text * (above + below))
+        self.low, self.high = low - per_pixel * text * below, high + per_pixel * text * above
 
     def at(self, pixel: float) -> float:
         """The number whose place on the axis this is."""
@@ -145,13 +159,13 @@ class Rows:
             y = self.top + _KEY / 2 - 2
             shape = {"shape": "diamond", "size": 60} if sums and colour == TEXT else {"shape": "square", "size": 110}
             squares.append({"at": self.at(x + 6), "y": y, "mark": shape | {"color": colour}})
-            texts.append({"at": self.at(x + 18), "y": y, "text": name})
+            texts.append({"at": self.at(x + 18), "y": y, "text": cut(name, self.width - x - 20)})
             x += size
         self.top += _KEY
         for square in squares:
             mark = {"type": "point", "filled": True, "opacity": 1, **square.pop("mark")}
             self._add(mark, [square], "at")
-        self._add({"type": "text", "align": "left", "limit": self.width - 20}, texts, "at", text={"field": "text"})
+        self._add({"type": "text", "align": "left"}, texts, "at", text={"field": "text"})
 
     def bars(self, colour: str, marks: Marks, *, thick: float = _BAR - 2, opacity: float = 1) -> None:
         """From `start` to `value`."""
@@ -170,7 +184,7 @@ class Rows:
 
     def texts(self, marks: Marks, *, at: str = "value", align: str = "left", dx: float = 5, **mark: Any) -> None:
         """`text`, beside what stands at the number `at`."""
-        own = {"type": "text", "align": align, "dx": dx, "limit": self.width, **mark}
+        own = {"type": "text", "align": align, "dx": dx, **mark}
         self._add(own, marks, at, text={"field": "text"})
 
     def numbers(self, marks: Marks) -> None:
@@ -182,8 +196,8 @@ class Rows:
     def spec(self) -> Spec:
         """The chart, with names and axis."""
         self.height = self.top + len(self.names) * self.pitch
-        for i, name in enumerate(self.names):
-            self._name(i, name, self.notes[i])
+        for indent in sorted(set(self.indents)):
+            self._name([i for i, own in enumerate(self.indents) if own == indent], indent)
         laid, self.layers = self.layers, []
         ends = {"y": self.top, "y2": self.height}
         ticks = [tick for tick in ticks_between(self.low, self.high, 4 if self.narrow else 6) if self._fits(tick)]
@@ -200,14 +214,18 @@ class Rows:
             one["encoding"]["x"]["axis"] = shown | {"orient": "bottom", "labelFlush": self.narrow}
         return framed(self.width - 2, self.height, self.layers)
 
-    def _name(self, i: int, name: str, note: str) -> None:
-        y, at, limit = self.middle(i), self.at(self.indents[i]), self.width if self.narrow else self.left - 8
-        own = {"align": "left", "dx": 0, "limit": limit - self.indents[i]}
-        if not note or self.narrow:
-            self.texts([{"value": at, "y": y, "text": f"{name} · {note}" if note else name}], **own)
-            return
-        self.texts([{"value": at, "y": y - 7, "text": name}], **own)
-        self.texts([{"value": at, "y": y + 7, "text": note}], fontSize=11, color=MUTED, **own)
+    def _name(self, rows: Sequence[int], indent: float) -> None:
+        """Names that begin at one place, and below them their notes; on a phone beside them."""
+        names, notes, at = Marks(), Marks(), self.at(indent)
+        limit = (self.width - 4 if self.narrow else self.left - 8) - indent
+        for i in rows:
+            name, note, y = self.names[i], self.notes[i], self.middle(i)
+            under = bool(note) and not self.narrow
+            text = f"{name} · {note}" if note and not under else name
+            names.append({"value": at, "y": y - 7 * under, "text": cut(text, limit)})
+            notes += [{"value": at, "y": y + 7, "text": cut(note, limit)}] * under
+        self.texts(names, dx=0)
+        self.texts(notes, dx=0, fontSize=11, color=MUTED)
 
     def _fits(self, tick: float) -> bool:
         """Whether the number below the axis is within the chart."""
@@ -351,16 +369,20 @@ def grid(
     fits = max((len(mark["text"]) for mark in numbers), default=0) * 6.1 <= cell - 2
     if fits:
         layers.append(layer({"type": "text", "fontSize": 11}, numbers, x=x, y=y, text={"field": "text"}))
-    for i, (name, indent) in enumerate(zip(names, indents, strict=True)):
-        row = [{"x": indent, "y": top + i * pitch + (_NAME / 2 if narrow else tall / 2), "text": name}]
-        mark = {"type": "text", "align": "left", "limit": (width if narrow else left - 8) - indent}
-        layers.append(layer(mark, row, x=x, y=y, text={"field": "text"}))
-    turned = {"angle": -90, "align": "left", "limit": 86} if upright else {"limit": cell - 2, "lineHeight": 13}
-    for j, (one, lines) in enumerate(zip(columns, heads, strict=True)):
-        at = {"x": left + (j + 0.5) * cell, "y": top - 6 if upright else top - 4 - 13 * (len(lines) - 0.5)}
-        head = [at | {"text": one.name if upright else lines}]
-        mark = {"type": "text", "fontSize": 11, "color": MUTED, **turned}
-        layers.append(layer(mark, head, x=x, y=y, text={"field": "text"}))
+    room = width - 4 if narrow else left - 8
+    rows = [
+        {"x": indent, "y": top + i * pitch + (_NAME / 2 if narrow else tall / 2), "text": cut(name, room - indent)}
+        for i, (name, indent) in enumerate(zip(names, indents, strict=True))
+    ]
+    layers.append(layer({"type": "text", "align": "left"}, rows, x=x, y=y, text={"field": "text"}))
+    turned = {"angle": -90, "align": "left"} if upright else {"lineHeight": 13}
+    told = [
+        {"x": left + (j + 0.5) * cell, "y": top - 6 if upright else top - 4 - 13 * (len(lines) - 0.5),
+         "text": cut(one.name, 86) if upright else [cut(line, cell - 2) for line in lines]}
+        for j, (one, lines) in enumerate(zip(columns, heads, strict=True))
+    ]  # fmt: skip
+    mark = {"type": "text", "fontSize": 11, "color": MUTED, **turned}
+    layers.append(layer(mark, told, x=x, y=y, text={"field": "text"}))
     return framed(width, height, layers)
 
 
@@ -431,7 +453,7 @@ def lines(
     first, last = min(xs), max(*xs, min(xs) + 1e-9)
     low, high = bounds or (min(ys), max(ys))
     high = high if high > low else low + 1e-4
-    names = min(0.36 * inner, max(text_width(one.name) for one in drawn) * 1.08 + 8)
+    names = min(0.36 * inner, max(text_width(one.name) for one in drawn) * 1.08 + 14)
     stop = max(one.points[-1][0] for one in drawn)
     room = max(0.0, names - (last - stop) / (last - first) * inner)
     per_pixel = (last - first) / (inner - room)
@@ -455,15 +477,16 @@ def lines(
     for place, word, align, level, most in said:
         mark = [{"x": place, "y": low, "y2": high + (14 * level + 13) * pixel, "text": word}]
         layers.append(layer({"type": "rule", "color": MUTED, "strokeWidth": 1}, mark, x=x, y=y, y2={"field": "y2"}))
-        told = {"type": "text", "align": align, "dx": 4 if align == "left" else -4, "limit": most, **small}
-        at = [{"x": place, "y": high + (14 * level + 7) * pixel, "text": word}]
+        told = {"type": "text", "align": align, "dx": 4 if align == "left" else -4, **small}
+        at = [{"x": place, "y": high + (14 * level + 7) * pixel, "text": cut(word, most)}]
         layers.append(layer(told, at, x=x, y=y, text=text))
     placed = spread([one.points[-1][1] / pixel for one in drawn], 14, low / pixel, high / pixel)
     for one, spot in zip(drawn, placed, strict=True):
         marks = [{"x": a, "y": b, "name": one.name} for a, b in one.points]
         layers.append(layer({"type": "line", "color": one.colour, "strokeWidth": 2.5}, marks, x=x, y=y))
-        name = {"type": "text", "align": "left", "dx": 5, "color": one.colour, "limit": names - 6, "fontWeight": "bold"}
-        layers.append(layer(name, [{"x": one.points[-1][0], "y": spot * pixel, "text": one.name}], x=x, y=y, text=text))
+        name = {"type": "text", "align": "left", "dx": 5, "color": one.colour, "fontWeight": "bold"}
+        end_of_it = [{"x": one.points[-1][0], "y": spot * pixel, "text": cut(one.name, names / 1.08 - 6)}]
+        layers.append(layer(name, end_of_it, x=x, y=y, text=text))
     return framed(inner, height + words, layers)
 
 

@@ -24,7 +24,7 @@ Colours: TypeAlias = Mapping[str, str]
 LIGHT: Colours = MappingProxyType({
     "paper": "#ffffff", "text": "#1b1f24", "muted": "#57606a", "grid": "#e3e7eb", "band": "#d5dde6",
     "before": "#8794a4", "after": "#0b4f8a", "good": "#1a7f5a", "amber": "#b06f00", "breach": "#c22f2f",
-    "series-1": "#0072b2", "series-2": "#c65500", "series-3": "#00805f", "series-4": "#a8497f", "series-5": "#8a6d00",
+    "series-1": "#0072b2", "series-2": "#bf5200", "series-3": "#00805f", "series-4": "#a8497f", "series-5": "#8a6d00",
     "series-6": "#5b6470",
     "heat-1": "#f19a5b", "heat-2": "#f8c59f", "heat-3": "#fce6d6", "heat-4": "#f3f4f6", "heat-5": "#dbeaf7",
     "heat-6": "#aed0ec", "heat-7": "#74aede",
@@ -32,7 +32,7 @@ LIGHT: Colours = MappingProxyType({
 """On white. Blue and orange tell gain from loss to those who see no red or green; every shade bears black text."""
 DARK: Colours = MappingProxyType({
     "paper": "#14181d", "text": "#e6e9ec", "muted": "#a3acb6", "grid": "#2c333b", "band": "#3a4552",
-    "before": "#8794a4", "after": "#7cb8ee", "good": "#4cc38a", "amber": "#e0a030", "breach": "#ff7b72",
+    "before": "#76828f", "after": "#7cb8ee", "good": "#4cc38a", "amber": "#e0a030", "breach": "#ff7b72",
     "series-1": "#58a6e0", "series-2": "#f0883e", "series-3": "#3fbf95", "series-4": "#db8cbb", "series-5": "#d4b13f",
     "series-6": "#a9b4c0",
     "heat-1": "#9a4a12", "heat-2": "#71401d", "heat-3": "#47301f", "heat-4": "#252b32", "heat-5": "#1e3347",

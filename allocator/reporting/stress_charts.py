@@ -18,6 +18,7 @@ from allocator.reporting.charts import (
     SERIES,
     TEXT,
     Line,
+    Marks,
     Rows,
     Series,
     Spec,
@@ -198,7 +199,7 @@ def _quantiles(names: Sequence[str], rows: Sequence[Mapping[str, Any]], point: s
         return None
     chart = Rows(names, width, [row[key] for row in rows for key in (*_LEVELS, point)], PERCENT, room=3, dots=True)
     chart.key((("5 to 95%", BAND), ("25 to 75%", BEFORE), ("median", TEXT), (point, AFTER)))
-    at = [{"name": name, "y": chart.line(i)} for i, name in enumerate(names)]
+    at: Marks = [{"name": name, "y": chart.line(i)} for i, name in enumerate(names)]
     for low, high, colour, thick in (("q05", "q95", BAND, 8), ("q25", "q75", BEFORE, 8)):
         marks = [place | {"start": row[low], "value": row[high]} for place, row in zip(at, rows, strict=True)]
         chart.bars(colour, marks, thick=thick)
