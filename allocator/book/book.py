@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches
-from allocator.book.defaults import UNCLASSIFIED, Classification, classification, with_defaults
+from allocator.book.defaults import Classification, classification, with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
 from allocator.errors import BadInput, Breach, did_you_mean
@@ -27,6 +27,7 @@ from allocator.settings.reading import settings_of_frames
 from allocator.settings.settings import EARLIER_SHARES, BucketsSection, Settings, share_columns
 from allocator.tables import ContractOfBook, validate
 from allocator.tables.files import RawTable, from_frame
+from allocator.tables.schema import UNCLASSIFIED
 from allocator.types import Vector
 
 REQUIRED = ("holdings", "exposures")

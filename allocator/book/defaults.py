@@ -17,12 +17,10 @@ from allocator.presentation import Count
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import validate
 from allocator.tables.files import read_table
-from allocator.tables.schema import sample_books_folder
+from allocator.tables.schema import UNCLASSIFIED, sample_books_folder
 
 ACCOUNT = "main"
 """The account of a holdings.csv that names none."""
-UNCLASSIFIED = "unclassified"
-"""The bucket of a name of which nobody has stated bucket or archetype, and the archetype that it then has."""
 _PARTS = ("training", "inference", "capacity", "application")
 """Loadings beside which `other` is what is left of 1."""
 

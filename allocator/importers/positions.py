@@ -18,10 +18,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated, Literal, TypedDict
 
-from allocator.book.defaults import UNCLASSIFIED
 from allocator.errors import BadInput, Breach, printable
 from allocator.presentation import Count, IsoDate
-from allocator.tables.schema import sample_books_folder
+from allocator.tables.schema import UNCLASSIFIED, sample_books_folder
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from allocator.book.book import Book, copy_for_plugins, refuse_no_book
-from allocator.book.defaults import UNCLASSIFIED, Classification, ClassificationRows
+from allocator.book.defaults import Classification, ClassificationRows
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.outlook.calibration import (
     announcement_share,
@@ -31,6 +31,7 @@ from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import ByName, Keywords
 from allocator.tables import validate
 from allocator.tables.files import from_frame
+from allocator.tables.schema import UNCLASSIFIED
 from allocator.types import Matrix, Vector
 
 # Scenario returns from another package's model, held to the contract of scenario_returns.csv.

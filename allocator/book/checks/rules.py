@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, repeated_names, unknown_names
-from allocator.book.defaults import UNCLASSIFIED, archetypes
+from allocator.book.defaults import archetypes
 from allocator.errors import Breach, closest_name, did_you_mean, setting_breach
 from allocator.settings.mandate import ALWAYS_HARD, NO_RULES, MandateSection, stated_rules
 from allocator.settings.reading import dotted_key
 from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.tables import read_contract
+from allocator.tables.schema import UNCLASSIFIED
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
