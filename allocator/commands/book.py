@@ -111,7 +111,7 @@ def init(
     \b
     Examples:
       allocator init my-book
-      allocator init my-book --positions data/listed/holdings.csv
+      allocator init mine --positions data/listed/holdings.csv
     """
     place = Path(folder)
     if positions is None:

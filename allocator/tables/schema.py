@@ -20,7 +20,8 @@ from allocator.errors import did_you_mean
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
 
-
+UNCLASSIFIED = "unclassified"
+"""The bucket of a name of which nobody has stated bucket or archetype, and the archetype that it then has."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
