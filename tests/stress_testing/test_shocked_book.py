@@ -227,11 +227,11 @@ def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     assert found.hypotheses["generalizable"] > 0.5
 
     shocks = {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(structure)["shocks"].items()}
-    settings = made.settings.model_copy(update={"shocks": shocks})
-    library = shock_library(replace(made, settings=settings)).shocks
+    with_them = replace(made, settings=made.settings.model_copy(update={"shocks": shocks}))
+    library = shock_library(with_them).shocks
     assert set(shocks) <= set(library)
     assert library["black_monday"].beta_times == 1.5
-    assert not [breach for name in shocks for breach in check_shock(names_in_book(made), name, library[name])]
+    assert not [breach for name in shocks for breach in check_shock(names_in_book(with_them), name, library[name])]
 
 
 def test_a_verdict_leaves_the_radius_of_regimes_and_a_usage_figure_releases_it(root: Path) -> None:
