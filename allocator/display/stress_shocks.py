@@ -53,9 +53,9 @@ def shock_sections(stress: ShockStress, book: Book, *, among_others: bool = Fals
     alone = few and not among_others
     blocks = [
         made := _side_by_side(stress, DETAIL if alone else ESSENTIAL),
-        *_structure(stress),
         *_not_computed(stress),
         *_claims(stress),
+        *_structure(stress),
         *(text_block(line, "notes", REST) for line in _asides(stress, book)),
         legend_block(made, _LEGEND),
     ]

@@ -105,11 +105,12 @@ def unsold_shares(book: Book, held: Vector) -> Vector:
     """(N,) the part of holdings in money that a day does not take: all of what is locked, and what is beyond
     `mandate.max_participation` of a day's volume, where that is stated.
     """
-    wanted, shares = book.settings.mandate, np.zeros(len(book.instruments))
-    if wanted.max_participation is not None:
-        sold = np.minimum(wanted.max_participation * daily_volume_in_money(book), held)
+    shares, part = np.zeros(len(book.instruments)), book.settings.mandate.max_participation
+    if part is not None:
+        sold = np.minimum(part * daily_volume_in_money(book), held)
         shares = np.divide(held - sold, held, out=shares, where=held > 0)
-    return np.where(np.isin(book.instruments, [*wanted.locked, *locked_names(book)]), 1.0, shares)
+    locked = [*book.settings.mandate.locked, *locked_names(book)]
+    return np.where(np.isin(book.instruments, locked), 1.0, shares)
 
 
 def _stated_returns(book: Book, shock: ShockSection, beta_times: float) -> Vector:

@@ -119,7 +119,7 @@ def test_starter_shocks_that_the_book_cannot_carry_are_named(root: Path) -> None
 def test_each_study_s_answer_stands_at_a_glance(whole: Result, root: Path) -> None:
     generalizable = build_outlook(load(root / "tests" / "plain_books" / "note")).probabilities[:2].sum()
     glance = " ".join(whole.stdout.partition("At a glance")[2].partition("Shocks: return")[0].split())
-    assert "The worst shock by the horizon for the proposed portfolio is market down 20: -2" in glance
+    assert "The worst shock by the horizon for the proposed portfolio is crash: -3" in glance
     assert "An expected loss of 10.0% needs a joint shift" in glance
     assert f"within 10 bps of the optimum while P(generalizable), now {generalizable:.1%}, lies between " in glance
     assert whole.stdout.index("Shocks: return") < whole.stdout.index("Reverse stress: ")

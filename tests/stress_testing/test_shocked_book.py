@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_lock_ups_are_put_off(note: Book) -> None:
 
 def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```$", (root / "docs" / "stress.md").read_text("utf-8"), re.M | re.S)
-    (text,) = [block for block in blocks if "[shocks." in block]
+    text, structure = [block for block in blocks if "[shocks." in block]
     made = load(root / "tests" / "plain_books" / "note")
     (name,) = tomllib.loads(text)["shocks"]
     own = ShockSection.model_validate(tomllib.loads(text)["shocks"][name])
@@ -224,6 +225,13 @@ def test_the_shock_that_the_page_shows_can_be_asked(root: Path) -> None:
     found = apply_shock(made, build_outlook(made), name, own)
     assert found.hypotheses is not None
     assert found.hypotheses["generalizable"] > 0.5
+
+    shocks = {name: ShockSection.model_validate(shock) for name, shock in tomllib.loads(structure)["shocks"].items()}
+    with_them = replace(made, settings=made.settings.model_copy(update={"shocks": shocks}))
+    library = shock_library(with_them).shocks
+    assert set(shocks) <= set(library)
+    assert library["black_monday"].beta_times == 1.5
+    assert not [breach for name in shocks for breach in check_shock(names_in_book(with_them), name, library[name])]
 
 
 def test_a_verdict_leaves_the_radius_of_regimes_and_a_usage_figure_releases_it(root: Path) -> None:
