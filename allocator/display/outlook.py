@@ -342,8 +342,8 @@ def describe_rates(book: Book) -> str:
 def describe_views(views: PooledViews) -> str:
     """What views did to the probabilities, in a sentence, and which of them bind."""
     before, after = views.effective
-    told = f"Views: {after:.2f} effective scenarios, {before:.2f} before; relative entropy "
-    told += f"{views.relative_entropy:.3f} nats"
+    told = f"Views: {after:z.2f} effective scenarios, {before:z.2f} before; relative entropy "
+    told += f"{views.relative_entropy:z.3f} nats"
     binding = sorted((one for one in views.effects if one.multiplier > _SLACK), key=lambda one: -one.multiplier)
     named = [one.view for one in binding[:_BINDING]] + [f"{len(binding) - _BINDING} more"] * (len(binding) > _BINDING)
     return f"{told}; binding: {', '.join(named)}." if named else f"{told}; none binds."
@@ -363,8 +363,8 @@ def show_views(out: Console, views: PooledViews) -> None:
     numbers = ("before", "after", "nats a point")
     made = table("view", "is held to be", *numbers, right=numbers)
     for one in views.effects:
-        price = f"{one.multiplier / 100:.3g}" if one.multiplier > _SLACK else "–"
-        part = "" if one.confidence == 1 else f", confidence {one.confidence:g}"
+        price = f"{one.multiplier / 100:z.3g}" if one.multiplier > _SLACK else "–"
+        part = "" if one.confidence == 1 else f", confidence {one.confidence:zg}"
         add_cells(made, (one.view, f"{one.figure}, {one.bounds}{part}", one.before, one.after, price))
     out.print(made)
     out.print(describe_views(views))

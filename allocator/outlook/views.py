@@ -78,10 +78,9 @@ def pool_entropy(prior: Vector, rows: Matrix, limits: Vector, equal: NDArray[np.
     scaled, bounds = (rows[:, there] - middle[:, None]) / scale[:, None], (limits - middle) / scale
     weights, found = _proved(own, scaled, bounds, equal, np.ones(len(own), dtype=bool), _FEW_STEPS)
     if found is None:
-        missed = _least_missed(scaled, bounds, equal)
-        if missed.sum() > _PROVED:
+        missed, bounds = _least_missed(scaled, bounds, equal)
+        if missed > _PROVED:
             return None
-        bounds = bounds + np.where(equal, 0.0, missed)  # by rounding alone
         weights, found = _proved(own, scaled, bounds, equal, _possible(scaled, bounds, equal), _STEPS)
     if found is None:
         raise NotSolved("the probabilities that meet [views] were not proved to be the nearest to the belief")
@@ -140,8 +139,8 @@ def _parted(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> dict[str,
     return parts | {"A_eq": rows[fixed], "b_eq": limits[fixed]}
 
 
-def _least_missed(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> Vector:
-    """(M,) by how much bounds must be missed, as little in all as can be; 0 where some probabilities meet them."""
+def _least_missed(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> tuple[float, Vector]:
+    """By how much bounds must be missed in all, and the nearest (M,) that need not be: by rounding, where that is 0."""
     bounds, count = len(limits), rows.shape[1]
     slack = np.eye(bounds)
     whole = np.vstack([np.hstack([rows, slack, -slack]), np.append(np.ones(count), np.zeros(2 * bounds))])
@@ -149,8 +148,9 @@ def _least_missed(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> Vec
     costs = np.concatenate([np.zeros(count), np.ones(2 * bounds)])
     ends = [(0, None)] * count + [(0, None if each else 0) for each in equal] + [(0, None)] * bounds
     found = _linear(costs, bounds=ends, **program)
-    more, less = found[count : count + bounds], found[count + bounds :]
-    return np.maximum(more, less)
+    inside = np.maximum(found[:count], 0.0)
+    reached: Vector = rows @ (inside / inside.sum())
+    return float(found[count:].sum()), np.where(equal, reached, np.maximum(limits, reached))
 
 
 def _possible(rows: Matrix, limits: Vector, equal: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -528,11 +528,17 @@ def _meets(views: Sequence[View | Kept], means: Mapping[str, float], support: Ve
     """Whether some probabilities meet them."""
     if not views:
         return True
+    return _least_missed(*_scaled(views, means, support))[0] <= _PROVED
+
+
+def _scaled(
+    views: Sequence[View | Kept], means: Mapping[str, float], support: Vector
+) -> tuple[Matrix, Vector, NDArray[np.bool_]]:
+    """Rows over the scenarios that have a probability, and limits, in parts of their reach; and the equalities."""
     rows, limits, equal, _ = _stacked(views, means)
     rows = rows[:, support > _EXCLUDED]
     middle, scale = _scale(rows)
-    missed = _least_missed((rows - middle[:, None]) / scale[:, None], (limits - middle) / scale, equal)
-    return bool(missed.sum() <= _PROVED)
+    return (rows - middle[:, None]) / scale[:, None], (limits - middle) / scale, equal
 
 
 def _conflicts(
@@ -548,9 +554,10 @@ def _conflicts(
                 core = rest
         own = [one for one in core if isinstance(one, View)]
         for view in own:
-            beside = [one for one in everyone if one is not view]
-            if not _meets(beside, means, prior):
-                beside = [one for one in core if one is not view]
+            beside = [one for one in core if one is not view]
+            for one in everyone:  # of the others as many as can be met
+                if one not in core and _meets([*beside, one], means, prior):
+                    beside.append(one)
             named = [one.key for one in core if one is not view]
             ends, missing = _reach(view, beside, means, prior), _missing(view, core, means, scenarios, prior)
             yield view.name, _refusal(view, named, ends, missing)
@@ -560,12 +567,13 @@ def _conflicts(
 def _reach(view: View, beside: Sequence[View | Kept], means: Mapping[str, float], prior: Vector) -> tuple[float, float]:
     """The least and the most that a view's figure can be beside others; its volatility at most, around any mean."""
     there = prior > _EXCLUDED
-    program: dict[str, object] = {"A_eq": np.ones((1, int(there.sum()))), "b_eq": np.ones(1)}
+    count = int(there.sum())
+    program: dict[str, object] = {"A_eq": np.ones((1, count)), "b_eq": np.ones(1)}
     if beside:
-        rows, limits, equal, _ = _stacked(beside, means)
-        rows = np.vstack([rows[:, there], np.ones(int(there.sum()))])
-        scale = np.append(_scale(rows[:-1])[1], 1.0)
-        program = _parted(rows / scale[:, None], np.append(limits, 1.0) / scale, np.append(equal, True))
+        scaled, limits, equal = _scaled(beside, means, prior)
+        limits = _least_missed(scaled, limits, equal)[1]
+        whole = np.vstack([scaled, np.ones(count)])
+        program = _parted(whole, np.append(limits, 1.0), np.append(equal, True))
 
     def end(mean: float, sign: float) -> float:
         row = view.figure.row(mean)[there]
@@ -603,8 +611,8 @@ def _beyond(views: Sequence[View], kept: Sequence[Kept], prior: Vector) -> Itera
 def _refusal(view: View, others: Sequence[str], ends: tuple[float, float], missing: Sequence[str]) -> Breach:
     """Why no probabilities meet a view, with the cure."""
     low, high = _inward(ends[0], 1), _inward(ends[1], -1)
-    same = ends[1] - ends[0] <= 1e-9
-    reach = f"{ends[0]:.10g}" if same else f"from {low:.6g} to {high:.6g}"
+    same = low >= high
+    reach = f"{(ends[0] + ends[1]) / 2:.10g}" if same else f"from {low:.6g} to {high:.6g}"
     beside = f" beside {' and '.join(others)}: with all others" if others else ":"
     around = ", around the mean that is believed or stated" if isinstance(view.figure, VolatilityFigure) else ""
     rule = f"is met by no probabilities{beside} the {view.figure.words} is {reach}{around}"

@@ -419,3 +419,12 @@ def test_a_conflict_of_volatilities_and_means_never_leaves_an_unmet_view() -> No
             said = str(error)
         assert ("met by no probabilities" in said) == (found is None)
         assert found is None or figure.at(found.probabilities) == pytest.approx(kept, abs=1e-8)
+
+
+def test_bounds_that_only_rounding_keeps_apart_are_met_and_proved() -> None:
+    prior = np.array([0.65, 0.35])
+    first, second = np.array([0.101, -0.051]), np.array([0.263, 0.18])
+    q = (0.05 + 0.051) / (0.101 + 0.051)
+    tight = View("b", ScenarioFigure(second, "of B"), round(q * 0.263 + (1 - q) * 0.18, 10), 1.0, 1.0)
+    both = [View("a", ScenarioFigure(first, "of A"), 0.05, 0.05, 1.0), tight]
+    assert pool_views(both, [], ["x", "y"], prior).probabilities == pytest.approx([q, 1 - q], abs=1e-8)
