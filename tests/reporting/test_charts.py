@@ -10,13 +10,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from allocator.reporting.rendering import DARK, FILE, LIGHT, PAGE, picture_svg, svg
 from jsonschema import Draft202012Validator
 
 from allocator.errors import printable
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
 from allocator.reporting.charts import Spec, heading_lines, spread, text_width, ticks_between, tree_order
 from allocator.reporting.pictures import CHARTS, picture
-from allocator.reporting.rendering import DARK, FILE, LIGHT, PAGE, picture_svg, svg
 from tests.reporting import documents
 
 Chart = Callable[..., Spec | None]

@@ -12,13 +12,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from allocator.reporting.rendering import write_picture
 from click.testing import Result
 
 from allocator.__main__ import main
 from allocator.errors import BadInput
 from allocator.reporting import rendering
 from allocator.reporting.pictures import picture
-from allocator.reporting.rendering import write_picture
 from tests.command_line import runner
 from tests.reporting import documents
 
