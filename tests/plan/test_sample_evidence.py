@@ -77,18 +77,17 @@ FIRST = {
 }  # fmt: skip
 """The minimised loss that was certified, and the orders, before any of it."""
 
+LISTED_AFTER_EVIDENCE = {
+    "NVDA": -1065, "AVGO": -449, "CRWV": -1298, "ORCL": -163, "VST": -12, "ADBE": 500, "META": 129, "GOOGL": 283,
+    "EQIX": 59, "CRM": 116,
+}  # fmt: skip
 CHANGES = {
     "listed": (
         Change("evidence", TWO_LABS,
-            "Generalizable is .507 likely and was .490, so that ORCL is expected to return 13.9 % and not 14.2.", {
-            "NVDA": -1065, "AVGO": -449, "CRWV": -1298, "ORCL": -163, "VST": -12, "ADBE": 500, "META": 129,
-            "GOOGL": 283, "EQIX": 59, "CRM": 116,
-        }),
+            "Generalizable is .507 likely and was .490, so that ORCL is expected to return 13.9 % and not 14.2.",
+            LISTED_AFTER_EVIDENCE),
         Change("digestion", UNDIGESTED,
-            "Its market speaks of today, so that no news is left to digest.", {
-            "NVDA": -1065, "AVGO": -449, "CRWV": -1298, "ORCL": -163, "VST": -12, "ADBE": 500, "META": 129,
-            "GOOGL": 283, "EQIX": 59, "CRM": 116,
-        }),
+            "Its market speaks of today, so that no news is left to digest.", LISTED_AFTER_EVIDENCE),
         Change("axes", one_set("total_variation", 0.3),
             "One set doubted demand and left generalizable at .51; its ranges now let it be .85 as well.", {
             "NVDA": -1065, "AVGO": -450, "CRWV": -1300, "ORCL": -170, "ADBE": 500, "META": 122, "GOOGL": 283,
