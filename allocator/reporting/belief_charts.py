@@ -69,7 +69,7 @@ def _first(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{words[0]} and {len(words) - 1} more"
 
 
-def scenario_probabilities(beliefs: Mapping[str, Any], *, width: int) -> Spec | None:
+def prior_market_and_belief(beliefs: Mapping[str, Any], *, width: int) -> Spec | None:
     """Prior, belief and the market's probability of each scenario."""
     rows = beliefs["scenarios"]
     kinds = (("prior", "prior", BAND), ("market", "market", BEFORE), ("belief", "belief", AFTER))
@@ -78,7 +78,7 @@ def scenario_probabilities(beliefs: Mapping[str, Any], *, width: int) -> Spec | 
     return grouped_bars([row["scenario"] for row in rows], told, width, PERCENT) if rows else None
 
 
-def next_signals(beliefs: Mapping[str, Any], *, width: int) -> Spec | None:
+def beliefs_after_next_signals(beliefs: Mapping[str, Any], *, width: int) -> Spec | None:
     """What each answer's probability would be after each signal that may come next."""
     rows = [{"signal": "today", "hypotheses": beliefs["hypotheses"]}, *beliefs["next"]]
     if len(rows) < 2:

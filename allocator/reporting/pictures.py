@@ -17,8 +17,8 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
         "Where the question stands",
         (
             ("Probability of each answer since the question was opened", belief_charts.beliefs_through_time),
-            ("Scenario probabilities", belief_charts.scenario_probabilities),
-            ("Probability of each answer after the next signals", belief_charts.next_signals),
+            ("Scenario probabilities", belief_charts.prior_market_and_belief),
+            ("Probability of each answer after the next signals", belief_charts.beliefs_after_next_signals),
         ),
     ),
     "allocator.returns": (
@@ -38,8 +38,8 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
     "allocator.plan": (
         "Plan",
         (
-            ("Weights by name", plan_charts.weights_by_name),
-            ("Return in each scenario", plan_charts.scenario_returns),
+            ("Weights by name", plan_charts.weights_by_instrument),
+            ("Return in each scenario", plan_charts.returns_per_scenario),
             ("How the cost of robustness falls with the evidence", plan_charts.caution_release),
             ("Why each order is made, bps of the account", plan_charts.order_attribution),
         ),
@@ -48,11 +48,11 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
         "Stress",
         (
             ("Return at once under each shock", stress_charts.shocks_by_loss),
-            ("Best objective over both probabilities", stress_charts.belief_map),
+            ("Best objective over both probabilities", stress_charts.optimum_over_beliefs),
             ("Figures over draws of the model's parameters", stress_charts.model_draws),
             ("Optimal weights by the probability of an answer", stress_charts.sweep_weights),
             ("Worst windows of the price history", stress_charts.replayed_losses),
-            ("Plausibility of the loss", stress_charts.reverse_stress),
+            ("Plausibility of the loss", stress_charts.plausibility_of_loss),
         ),
     ),
 }

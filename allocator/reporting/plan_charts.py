@@ -49,7 +49,7 @@ def _current_and_proposed(
     return grouped_bars(names, series, width, PERCENT, notes=notes) if names else None
 
 
-def weights_by_name(plan: Mapping[str, Any], *, width: int) -> Spec | None:
+def weights_by_instrument(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     """Weight of each name, current and proposed, the largest changes first; the others in one row."""
     rows = [row for row in plan["positions"] if row["weight_before"] or row["weight_after"]]
     names = [row["instrument"] for row in rows]
@@ -90,7 +90,7 @@ def targets_and_no_trade(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     return chart.spec()
 
 
-def scenario_returns(plan: Mapping[str, Any], *, width: int) -> Spec | None:
+def returns_per_scenario(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     """Return of the current and the proposed portfolio in each scenario, with its belief and adverse probability."""
     rows = plan["scenarios"]
     if not rows:

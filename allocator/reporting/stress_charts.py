@@ -71,7 +71,7 @@ def contributions_of_the_worst(stress: Mapping[str, Any], *, width: int) -> Spec
     return grouped_bars(kept + ([f"{len(others)} others"] if others else []), series, width, PERCENT)
 
 
-def belief_map(stress: Mapping[str, Any], *, width: int, of: str = "") -> Spec | None:
+def optimum_over_beliefs(stress: Mapping[str, Any], *, width: int, of: str = "") -> Spec | None:
     """The optimum over two probabilities, today's belief marked: its objective, or the weight of `of`."""
     told = stress["map"]
     points = [] if told is None else [point for point in told["points"] if point["objective"] is not None]
@@ -211,7 +211,7 @@ def _quantiles(names: Sequence[str], rows: Sequence[Mapping[str, Any]], point: s
     return chart.spec()
 
 
-def reverse_stress(stress: Mapping[str, Any], *, width: int) -> Spec | None:
+def plausibility_of_loss(stress: Mapping[str, Any], *, width: int) -> Spec | None:
     """How plausible the least shift is that makes the loss asked for, by the way it comes about."""
     reverse = stress["reverse"]
     if reverse is None or not reverse["portfolios"]:

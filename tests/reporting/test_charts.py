@@ -10,31 +10,32 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from allocator.reporting.rendering import DARK, FILE, LIGHT, PAGE, picture_svg, svg
 from jsonschema import Draft202012Validator
 
 from allocator.errors import printable
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
 from allocator.reporting.charts import Spec, heading_lines, spread, text_width, ticks_between, tree_order
+from allocator.reporting.drawings import DARK, FILE, LIGHT, PAGE, picture_svg, svg
 from allocator.reporting.pictures import CHARTS, picture
 from tests.reporting import documents
 
 Chart = Callable[..., Spec | None]
 FAMILIES: tuple[tuple[dict[str, Any], tuple[Chart, ...]], ...] = (
     (documents.plan(), (
-        plan_charts.weights_by_bucket, plan_charts.weights_by_name, plan_charts.targets_and_no_trade,
-        plan_charts.scenario_returns, plan_charts.expected_return_parts, plan_charts.order_attribution,
+        plan_charts.weights_by_bucket, plan_charts.weights_by_instrument, plan_charts.targets_and_no_trade,
+        plan_charts.returns_per_scenario, plan_charts.expected_return_parts, plan_charts.order_attribution,
         plan_charts.limits_used, plan_charts.caution_release,
     )),
     (documents.beliefs(), (
-        belief_charts.beliefs_through_time, belief_charts.scenario_probabilities, belief_charts.next_signals,
+        belief_charts.beliefs_through_time, belief_charts.prior_market_and_belief,
+        belief_charts.beliefs_after_next_signals,
     )),
     (documents.outlook(), (belief_charts.prices_by_node, belief_charts.beliefs_by_node)),
     (documents.returns(), (return_charts.returns_by_scenario, return_charts.drivers_of_expected_return)),
     (documents.stress(), (
-        stress_charts.shocks_by_loss, stress_charts.contributions_of_the_worst, stress_charts.belief_map,
+        stress_charts.shocks_by_loss, stress_charts.contributions_of_the_worst, stress_charts.optimum_over_beliefs,
         stress_charts.sweep_weights, stress_charts.sweep_objective, stress_charts.model_draws,
-        stress_charts.sampled_weights, stress_charts.reverse_stress, stress_charts.replayed_losses,
+        stress_charts.sampled_weights, stress_charts.plausibility_of_loss, stress_charts.replayed_losses,
     )),
 )  # fmt: skip
 EVERY = [(document, chart) for document, charts in FAMILIES for chart in charts]
@@ -62,7 +63,7 @@ def test_every_chart_is_as_wide_as_asked_or_less(drawn: Mapping[tuple[str, int],
     wide = {key: float(ElementTree.fromstring(text).attrib["viewBox"].split()[2]) for key, text in drawn.items()}
 
     assert {key: width for key, width in wide.items() if width > key[1]} == {}
-    assert {key for key, width in wide.items() if width < key[1] - 40} <= {("belief_map", 720)}
+    assert {key for key, width in wide.items() if width < key[1] - 40} <= {("optimum_over_beliefs", 720)}
 
 
 def test_no_chart_holds_a_script_an_address_or_an_id_of_another(drawn: Mapping[tuple[str, int], str]) -> None:
@@ -91,7 +92,7 @@ def test_on_a_page_every_colour_is_the_pages_own(drawn: Mapping[tuple[str, int],
 
 def test_names_are_shown_as_they_are_or_cut_short(drawn: Mapping[tuple[str, int], str]) -> None:
     for width in (720, 340):
-        root = ElementTree.fromstring(drawn["weights_by_name", width])
+        root = ElementTree.fromstring(drawn["weights_by_instrument", width])
         texts = {element.text for element in root.iter() if element.text}
         for name in documents.WICKED:
             shown = printable(name)
@@ -99,7 +100,7 @@ def test_names_are_shown_as_they_are_or_cut_short(drawn: Mapping[tuple[str, int]
 
 
 def test_a_file_has_colours_of_its_own_and_data_names_none() -> None:
-    text = svg(plan_charts.weights_by_name(documents.plan(), width=720) or {}, FILE)
+    text = svg(plan_charts.weights_by_instrument(documents.plan(), width=720) or {}, FILE)
 
     assert ">var(--after)<" in text
     assert "var(--" not in text.replace(">var(--after)<", "")
@@ -143,7 +144,7 @@ def test_texts_and_marks_stand_out_by_day_and_by_night(colours: Mapping[str, str
 def test_weights_in_the_chart_are_the_weights_of_the_plan() -> None:
     plan = documents.plan()
     shown = {(mark["name"], mark["series"]): mark["value"] for mark in
-             marks(plan_charts.weights_by_name(plan, width=720)) if "series" in mark}  # fmt: skip
+             marks(plan_charts.weights_by_instrument(plan, width=720)) if "series" in mark}  # fmt: skip
 
     assert shown == {
         (row["instrument"], series): row[key]
@@ -159,7 +160,7 @@ def test_weights_in_the_chart_are_the_weights_of_the_plan() -> None:
 
 def test_of_five_hundred_names_the_largest_changes_are_shown_and_the_rest_summed() -> None:
     plan = documents.plan(tuple(f"N{i:03}" for i in range(500)))
-    spec = plan_charts.weights_by_name(plan, width=720)
+    spec = plan_charts.weights_by_instrument(plan, width=720)
     bars = [mark for mark in marks(spec) if "series" in mark and "text" not in mark]
 
     assert {mark["name"] for mark in bars} == {
@@ -206,14 +207,14 @@ def test_the_tree_is_read_from_its_root_and_costs_stand_beside_their_nodes() -> 
 
 def test_the_map_has_a_shade_for_every_point_that_was_solved() -> None:
     stress = documents.stress()
-    spec = stress_charts.belief_map(stress, width=720) or {}
+    spec = stress_charts.optimum_over_beliefs(stress, width=720) or {}
     runs = [mark for layer in spec["layer"] if layer["mark"]["type"] == "rect" for mark in layer["data"]["values"]]
 
     assert sum(round((run["x1"] - run["x0"]) * 8) for run in runs) == 80  # of 81 points one failed
     numbers = [mark for mark in marks(spec) if "value" in mark]
     assert numbers
     assert all(mark["value"] == mark["x0"] - mark["y0"] for mark in numbers)
-    weights = stress_charts.belief_map(stress, width=340, of=documents.WICKED[2])
+    weights = stress_charts.optimum_over_beliefs(stress, width=340, of=documents.WICKED[2])
     assert all(mark["value"] == mark["x0"] for mark in marks(weights) if "value" in mark)
 
 

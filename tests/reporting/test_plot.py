@@ -12,12 +12,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from allocator.reporting.rendering import write_picture
 from click.testing import Result
 
 from allocator.__main__ import main
 from allocator.errors import BadInput
-from allocator.reporting import rendering
+from allocator.reporting.drawings import write_picture
 from allocator.reporting.pictures import picture
 from tests.command_line import runner
 from tests.reporting import documents
@@ -82,7 +81,7 @@ def _full(*_: object) -> None:
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda patch: patch.setattr(rendering.os, "fsync", _full),
+    lambda patch: patch.setattr(Path, "write_bytes", _full),
     lambda patch: patch.setattr(Path, "replace", _full),
 ], ids=["while it is written", "while it is renamed"])  # fmt: skip
 def test_a_full_disk_leaves_the_previous_picture(
