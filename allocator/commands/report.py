@@ -42,6 +42,7 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
     \b
     Examples:
       allocator report data/note -o report.html
+      allocator rebalance data/note --out plans/today
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
