@@ -46,27 +46,36 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.errors import BadInput
-    from allocator.tables.files import replace_file
+    from allocator.tables.files import check_file, replace_file
 
-    path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise BadInput.of("--out", "is no page", "name a file that ends in .html", value=out)
+    check_file(out, (".html", ".htm"), "--out")
+    of_file = choice.path.endswith(".json") and not Path(choice.path).is_dir()
     with progress_spinner() as say:
-        documents = of_plan(choice) if choice.path.endswith(".json") else of_book(choice, jobs, say)[0]
+        documents = of_plan(choice) if of_file else of_book(choice, jobs, say)[0]
         say("drawing the page")
-        from allocator.reporting.page import report as page
-        from allocator.reporting.page import sections
-
-        content = page(documents).encode()
-    replace_file(path, content)
+        content, names = _drawn(documents, choice.path if of_file else None)
+    replace_file(Path(out), content)
     tell(f"wrote {out}", err=as_json)
-    return {
-        "format": "allocator.report/1",
-        "written": out,
-        "bytes": len(content),
-        "sections": [section.id for section in sections(documents)],
-    }
+    return {"format": "allocator.report/1", "written": out, "bytes": len(content), "sections": names}
+
+
+def _drawn(documents: Documents, file: str | None) -> tuple[bytes, list[str]]:
+    """The page and the names of its parts; of a `file` that was not checked when it was read.
+
+    Raises:
+        BadInput: the extra `report` is not installed, or the file is not as `rebalance` writes it.
+    """
+    from allocator.errors import BadInput
+    from allocator.reporting.page import report as page
+    from allocator.reporting.page import sections
+
+    try:
+        return page(documents).encode(), [section.id for section in sections(documents)]
+    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        if file is None:
+            raise
+        rule = f"is not as `rebalance --out` wrote it: {type(error).__name__}: {error}"
+        raise BadInput.of("BOOK", rule, "name the plan.json that it wrote, unchanged", value=file) from None
 
 
 def of_plan(choice: BookChoice) -> Documents:

@@ -347,7 +347,7 @@ def grid(
     cell, tall = (width - left) / len(columns), 20
     heads = [heading_lines(one.name, cell) for one in columns]
     upright = max((text_width(line) for head in heads for line in head), default=0) > max(cell, 60)
-    top = 14.0 * max(map(len, heads)) + 4 if not upright else min(90.0, max(text_width(c.name) for c in columns)) + 6
+    top = 14.0 * max(map(len, heads)) + 4 if not upright else min(170.0, max(text_width(c.name) for c in columns)) + 6
     pitch = tall + 2 + narrow * _NAME
     height = top + pitch * len(names)
     x = {"field": "x", "type": "quantitative", "axis": None, "scale": _pixels(width)}
@@ -378,7 +378,7 @@ def grid(
     turned = {"angle": -90, "align": "left"} if upright else {"lineHeight": 13}
     told = [
         {"x": left + (j + 0.5) * cell, "y": top - 6 if upright else top - 4 - 13 * (len(lines) - 0.5),
-         "text": cut(one.name, 86) if upright else [cut(line, cell - 2) for line in lines]}
+         "text": cut(one.name.replace("_", " "), 166) if upright else [cut(line, cell - 2) for line in lines]}
         for j, (one, lines) in enumerate(zip(columns, heads, strict=True))
     ]  # fmt: skip
     mark = {"type": "text", "fontSize": 11, "color": MUTED, **turned}

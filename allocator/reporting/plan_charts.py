@@ -27,15 +27,13 @@ from allocator.reporting.charts import (
     tree_order,
 )
 
-_AMBER, _FULL = 0.9, 0.9995
-"""Of a limit: where its bar turns amber, and what is shown as 100.0%."""
-
 
 def weights_by_bucket(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     """Share of each bucket, current and proposed."""
     before, after = (plan["figures"][when]["buckets"] for when in ("before", "after"))
     names = [name for name in before if before[name] or after[name]]
-    return _current_and_proposed(names, [before[name] for name in names], [after[name] for name in names], width)
+    words = [name.replace("_", " ") for name in names]
+    return _current_and_proposed(words, [before[name] for name in names], [after[name] for name in names], width)
 
 
 def _current_and_proposed(
@@ -95,11 +93,9 @@ def returns_per_scenario(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     rows = plan["scenarios"]
     if not rows:
         return None
-    notes = [
-        f"belief {PERCENT.text(row['probability'])}, adverse {PERCENT.text(row['adverse_probability'])}" for row in rows
-    ]
+    notes = [f"{PERCENT.text(row['probability'])} → {PERCENT.text(row['adverse_probability'])}" for row in rows]
     before, after = ([row[key] for row in rows] for key in ("return_before", "return_after"))
-    return _current_and_proposed([row["scenario"] for row in rows], before, after, width, notes)
+    return _current_and_proposed([row["scenario"].replace("_", " ") for row in rows], before, after, width, notes)
 
 
 _PARTS = (("required", "required"), ("disagreement", "disagreement"), ("undigested_news", "undigested news"),
@@ -136,32 +132,42 @@ def order_attribution(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     return stacked_bars([row["instrument"] for row in rows], parts, width, BPS, "bps of the account")
 
 
-def limit_use(rule: Mapping[str, Any]) -> float | None:
-    """How much of a limit is used: 1 at the limit, more beyond it; None where that is no number."""
-    measured, limit, at_most = rule["measured"], rule["limit"], rule["kind"] == "at most"
-    if measured is None or limit <= 0:
+def risk_by_instrument(plan: Mapping[str, Any], *, width: int) -> Spec | None:
+    """What each name adds to volatility and to expected shortfall at 95 % over the horizon, the largest first."""
+    risk = plan["risk"]["after"]
+    at = next((i for i, tail in enumerate(risk["tails"]) if (tail["days"], tail["level"]) == (None, 0.95)), None)
+    rows = [] if at is None else risk["positions"]
+    losses = [row["expected_shortfall"][at] for row in rows]
+    if not any(losses):
         return None
-    if at_most:
-        return max(0.0, float(measured / limit))
-    return float(limit / measured) if measured > 0 else None
+    names = [row["instrument"] for row in rows]
+    shown, others = largest(names, losses)
+    series = []
+    for title, colour, added in (
+        ("volatility, a year", BEFORE, [row["volatility"] for row in rows]), ("expected shortfall", AFTER, losses),
+    ):  # fmt: skip
+        rest = [sum(added[i] for i in others)] if others else []
+        series.append(Series(title, colour, [*(added[i] for i in shown), *rest]))
+    return grouped_bars([*(names[i] for i in shown), *[f"{len(others)} others"] * bool(others)], series, width, PERCENT)
 
 
 def limits_used(plan: Mapping[str, Any], *, width: int) -> Spec | None:
-    """Use of each limit on the final lots, the fullest first: amber from 90 %, another colour at 100 % and beyond."""
-    found = [(rule, use) for rule in plan["rules"] if (use := limit_use(rule)) is not None]
+    """Use of each limit on the final lots, the fullest first, in the colour of its state."""
+    found = [(rule, rule["use"]) for rule in plan["rules"] if rule["use"] is not None]
     if not found:
         return None
     shown = sorted(found, key=lambda each: -each[1])[:MOST]
     uses = [min(use, 2.0) for _, use in shown]
     unit = PERCENT
     chart = Rows([rule["rule"] for rule, _ in shown], width, [*uses, 1.0], unit)
-    chart.key((("below 90%", GOOD), ("from 90%", AMBER), ("at the limit or beyond", BREACH)))
+    colours = {"green": GOOD, "amber": AMBER, "breach": BREACH}
+    chart.key((("below 90%", GOOD), ("from 90%", AMBER), ("breach", BREACH)))
     marks = [
         {"name": rule["rule"], "start": 0.0, "value": drawn, "use": use, "text": unit.text(use), "y": chart.line(i)}
         for i, ((rule, use), drawn) in enumerate(zip(shown, uses, strict=True))
     ]
-    for colour, low, high in ((GOOD, 0.0, _AMBER), (AMBER, _AMBER, _FULL), (BREACH, _FULL, float("inf"))):
-        chart.bars(colour, [mark for mark in marks if low <= mark["use"] < high])
+    for state, colour in colours.items():
+        chart.bars(colour, [mark for mark, (rule, _) in zip(marks, shown, strict=True) if rule["state"] == state])
     chart.rules(MUTED, [{"start": 1.0, "value": 1.0, "y": chart.top, "y2": chart.top + len(shown) * chart.pitch}])
     near = [mark | {"value": 1.0} if 0.85 < mark["use"] < 1 else mark for mark in marks]  # clear of the line at 100 %
     chart.numbers(near)
@@ -177,9 +183,10 @@ def caution_release(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     order, depths = tree_order(parents)
     step = 12.0 if width < NARROW else 18.0
     costs = [rows[i]["cost_of_robustness_bps"] for i in order]
+    radius, probability = ("", "") if width < NARROW else ("radius ", "probability ")
     texts = [
-        f"{BPS.text(rows[i]['cost_of_robustness_bps'])} bps · radius {rows[i]['radius']:.3f} · "
-        f"probability {PERCENT.text(rows[i]['probability'])}"
+        f"{BPS.text(rows[i]['cost_of_robustness_bps'])} bps · {radius}{rows[i]['radius']:.3f} · "
+        f"{probability}{PERCENT.text(rows[i]['probability'])}"
         for i in order
     ]
     names = [rows[i]["node"] if rows[i]["date"] in rows[i]["node"] else f"{rows[i]['node']} · {rows[i]['date']}"
@@ -187,7 +194,7 @@ def caution_release(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     indents = [14 + step * depths[i] for i in order]
     left = max(indents) if width < NARROW else 0.44 * width
     chart = Rows(names, width, costs, BPS, room=max(map(len, texts)) - 4, indents=indents, left=left,
-                 title="cost of robustness, bps")  # fmt: skip
+                 title=f"cost of robustness, bps{' · radius · probability' if width < NARROW else ''}")  # fmt: skip
     chart.key((("open", AFTER), ("settled", GOOD)))
     where = {node: place for place, node in enumerate(order)}
     x = {node: chart.at(6 + step * depths[node]) for node in order}

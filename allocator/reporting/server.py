@@ -22,9 +22,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, printable
 from allocator.reporting.desk import Desk
-from allocator.reporting.page import Documents, report
+from allocator.reporting.page import Documents, as_printable, report
 
 Write: TypeAlias = Callable[[Book], Sequence[Path]]
 _MOST_BYTES = 100_000
@@ -101,7 +101,7 @@ class DeskServer:
             return asked
         sequence = asked.get("sequence", 0)
         answer, status = await run_in_threadpool(self._answered, lambda: self._desk.answer(*_setting(asked)))
-        return JSONResponse({"sequence": sequence, **answer}, status, _HEADERS)
+        return JSONResponse({"sequence": sequence, **as_printable(answer)}, status, _HEADERS)
 
     async def _orders(self, request: Request) -> Response:
         asked = await self._question(request)
@@ -131,10 +131,13 @@ def _setting(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]
 
 def desk_page(desk: Desk) -> dict[str, Any]:
     """What the page knows of the desk: its knobs, and what is best as the book stands."""
-    first = desk.answer({})
+    first = as_printable(desk.answer({}))
     weights = first.get("weights", {})
     return {
-        "knobs": [{key: value for key, value in vars(knob).items() if key != "keys"} for knob in desk.knobs],
+        "knobs": [
+            {key: value for key, value in vars(knob).items() if key != "keys"} | {"label": printable(knob.label)}
+            for knob in desk.knobs
+        ],
         "names": sorted(weights, key=lambda name: -weights[name])[:MOST_NAMES],
         "currency": desk.book.settings.book.currency,
         "first": first,

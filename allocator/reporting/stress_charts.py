@@ -223,7 +223,7 @@ def plausibility_of_loss(stress: Mapping[str, Any], *, width: int) -> Spec | Non
         found = {shift["way"]: shift for shift in one["shifts"]}
         values = [found[way]["plausibility"] if way in found else None for way in ways]
         series.append(Series(one["portfolio"], colours.get(one["portfolio"], MUTED), values))
-    title = f"plausibility of losing {PERCENT.text(reverse['loss'])}: 100% where nothing has to change"
+    title = f"plausibility of losing {PERCENT.text(reverse['loss'])}"
     return grouped_bars(list(map(_words, ways)), series, width, PERCENT, title)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "number", "date"]
+Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "price", "number", "date"]
 """What a column holds: text, an identifier whose underscores are spaces to people, a fraction of 1, basis points, an
-amount in the book's currency, a number, a day.
+amount or a price in the book's currency, a number, a day.
 """
 Cell: TypeAlias = str | float | bool | None
 
@@ -69,14 +69,14 @@ def plan_tables(plan: _Row) -> Tables:
         for name in figures["after"][key]
     ]
     weights: _Keys = [
-        ("before", "today", "fraction"),
+        ("before", "current", "fraction"),
         ("target", "target", "fraction"),
         ("after", "proposed", "fraction"),
     ]
     return _present({
         "orders": _table("Orders", _ORDERS, plan["orders"], "Quantities in units of the instrument."),
         "positions": _table("Weights by name", _POSITIONS, plan["positions"], _NO_TRADE),
-        "buckets": _table("Weights by bucket", [("bucket", "bucket", ""), *weights], buckets),
+        "buckets": _table("Weights by bucket", [("bucket", "bucket", "word"), *weights], buckets),
         "figures": _table(
             "Figures",
             [("figure", "figure", "word"), *weights],
@@ -88,40 +88,45 @@ def plan_tables(plan: _Row) -> Tables:
             "Fractions of the account over the horizon; volatilities a year.",
         ),
         "scenarios": _table("Return by scenario", _SCENARIOS, plan["scenarios"], _ADVERSE),
-        "axes": _table("What adverse probabilities take", _AXES, _named(plan["axes"], "axis")),
-        "limits": limits(plan),
+        "axes": _table("What is guarded against, by axis", _AXES, _named(plan["axes"], "axis"), _GUARDED),
+        "limits": _table("Limits", _LIMITS, plan["rules"], _STATES),
         "shadow_prices": _table("Shadow prices of limits", _PRICES, plan["shadow_prices"]),
         "relaxed": _table("Rules that could not be kept", _RELAXED, plan["relaxed"]),
         "reasons": _table("Reasons for each order", _REASONS, _reasons(verdict) if verdict else (), _GAIN),
         **_policy_tables(plan["policy"] or {"nodes": (), "caution_schedule": ()}),
+        **_risk_tables(plan["risk"]),
+        **_views_tables(plan),
         "certificate": _certificate(plan["certificate"]),
     })  # fmt: skip
 
 
 _ORDERS: _Keys = [
     ("side", "side", ""), ("instrument", "instrument", ""), ("quantity", "quantity", "number"),
-    ("price", "price", "money"), ("value", "value", "money"), ("cost", "cost", "money"),
+    ("price", "price", "price"), ("value", "value", "money"), ("cost", "cost", "money"),
 ]  # fmt: skip
 _POSITIONS: _Keys = [
-    ("instrument", "instrument", ""), ("quantity_before", "quantity today", "number"),
-    ("quantity_after", "quantity proposed", "number"), ("price", "price", "money"),
-    ("weight_before", "today", "fraction"), ("weight_target", "target", "fraction"),
-    ("weight_after", "proposed", "fraction"), ("active_weight_after", "active", "fraction"),
+    ("instrument", "instrument", ""), ("quantity_before", "current quantity", "number"),
+    ("quantity_after", "proposed quantity", "number"), ("price", "price", "price"),
+    ("weight_before", "current", "fraction"), ("weight_target", "target", "fraction"),
+    ("weight_after", "proposed", "fraction"), ("active_weight_after", "proposed, active", "fraction"),
     ("no_trade_from", "no trade from", "fraction"), ("no_trade_to", "no trade to", "fraction"),
 ]  # fmt: skip
-_NO_TRADE = "Between the last two, trading this name alone is not worth its cost."
+_NO_TRADE = (
+    "Between the last two, trading this name alone is not worth its cost. Active: beyond the benchmark's weight."
+)
 _SCENARIOS: _Keys = [
     ("scenario", "scenario", "word"), ("probability", "belief", "fraction"),
-    ("adverse_probability", "adverse", "fraction"), ("return_before", "today", "fraction"),
+    ("adverse_probability", "adverse", "fraction"), ("return_before", "current", "fraction"),
     ("return_target", "target", "fraction"), ("return_after", "proposed", "fraction"),
 ]  # fmt: skip
 _ADVERSE = "Adverse: the probabilities of the set at which the targets return least."
 _AXES: _Keys = [
     ("axis", "about", "word"),
-    ("adverse_bps", "taken", "bps"),
-    ("cost_bps", "cost if the belief is right", "bps"),
+    ("adverse_bps", "adverse probabilities take", "bps"),
+    ("cost_bps", "cost of robustness", "bps"),
 ]
-_PRICES: _Keys = [("rule", "limit", ""), ("bps_per_point", "one percentage point more earns", "bps")]
+_GUARDED = "Of the expected return; the cost of robustness is what guarding loses if the belief is right."
+_PRICES: _Keys = [("rule", "limit", ""), ("bps_per_point", "worth of one percentage point more", "bps")]
 _RELAXED: _Keys = [
     ("rule", "rule", ""), ("stated", "stated", "number"), ("kept", "kept instead", "number"),
     ("measured", "measured", "number"), ("priority", "priority", "number"),
@@ -140,19 +145,74 @@ def _reasons(attribution: _Row) -> list[_Row]:
     return [*attribution["orders"], *(row for row in others if any(row[part] for part in _PARTS))]
 
 
-def limits(plan: _Row) -> Table:
-    """Every rule as measured on the final lots, and how much of it is used where it is a limit from above."""
-    rows = [
-        {**rule, "used": rule["measured"] / rule["limit"]}
-        if rule["kind"] == "at most" and rule["limit"] > 0 and rule["measured"] is not None
-        else rule
-        for rule in plan["rules"]
+_LIMITS: _Keys = [
+    ("rule", "rule", ""), ("kind", "kind", "word"), ("measured", "measured", "number"), ("limit", "limit", "number"),
+    ("use", "use", "fraction"), ("state", "state", ""),
+]  # fmt: skip
+_STATES = "On the final whole lots. A use of 100% is at the limit; from 90% it is amber."
+
+
+def _risk_tables(risk: _Row) -> Tables:
+    """What may be lost, and what each name adds to it."""
+    held = [("before", "current"), ("after", "proposed")]
+    tails = [
+        {
+            "over": _span(rows[0]["days"]),
+            "level": rows[0]["level"],
+            **{f"{when} {key}": row[key] for (when, _), row in zip(held, rows, strict=True) for key in _TAILS},
+        }
+        for rows in zip(*(risk[when]["tails"] for when, _ in held), strict=True)
     ]
-    keys: _Keys = [
-        ("rule", "rule", ""), ("kind", "kind", "word"), ("measured", "measured", "number"),
-        ("limit", "limit", "number"), ("used", "used", "fraction"),
+    tail_keys: _Keys = [
+        ("over", "over", ""), ("level", "level", "fraction"),
+        *((f"{when} {key}", f"{said}: {_TAILS[key]}", "fraction") for key in _TAILS for when, said in held),
     ]  # fmt: skip
-    return _table("Limits", keys, rows)
+    after = risk["after"]
+    spans = [f"ES {row['level']:.0%}, {_span(row['days'])}" for row in after["tails"]]
+    by_name = [row | dict(zip(spans, row["expected_shortfall"], strict=True)) for row in after["positions"]]
+    shocks, shocked = _wide(after["positions"], "shocks", "fraction")
+    name: _Keys = [("instrument", "instrument", "")]
+    added: _Keys = [*name, ("volatility", "volatility", "fraction"), *((span, span, "fraction") for span in spans),
+                    ("days_to_liquidate", "days to liquidate", "number")]  # fmt: skip
+    return {
+        "tails": _table("Value at risk (VaR) and expected shortfall (ES)", tail_keys, tails, _LOSSES),
+        "risk_by_name": _table(
+            "What each name adds to risk", added, by_name, "Of the proposed portfolio; adds up to its own."
+        ),
+        "shocks_by_name": _table("What each name adds to each shock", [*name, *shocks], shocked if shocks else ()),
+    }
+
+
+def _span(days: int | None) -> str:
+    return "horizon" if days is None else f"{days} day" + "s" * (days > 1)
+
+
+_TAILS = {"value_at_risk": "VaR", "expected_shortfall": "ES"}
+_LOSSES = (
+    "Losses as parts of the account, over trading days: VaR is exceeded with probability 1 − level, ES is the mean "
+    "beyond it. Normal within each scenario."
+)
+
+
+def _views_tables(plan: _Row) -> Tables:
+    """What views did to the belief, and what names take from archetypes."""
+    assumed = plan.get("classification", {}).get("assumed", ())
+    return {
+        "views": _table("Views", _VIEWS, plan.get("views", {}).get("views", ()),
+                        "Figures at the belief, where every view is met, and as used."),
+        "assumed": _table("Assumed of archetypes", _ASSUMED,
+                          [row | {"instruments": ", ".join(row["instruments"])} for row in assumed]),
+    }  # fmt: skip
+
+
+_VIEWS: _Keys = [
+    ("view", "view", "word"), ("figure", "figure", ""), ("bounds", "bounds", ""),
+    ("confidence", "confidence", "fraction"), ("before", "at the belief", "number"), ("met", "met", "number"),
+    ("after", "as used", "number"),
+]  # fmt: skip
+_ASSUMED: _Keys = [
+    ("archetype", "archetype", "word"), ("instruments", "instruments", ""), ("values", "values assumed", "number"),
+]  # fmt: skip
 
 
 def _policy_tables(policy: _Row) -> Tables:
@@ -183,7 +243,7 @@ def _certificate(certificate: _Row) -> Table:
         for name, value in {**certificate, **certificate["canonical"]}.items()
         if not isinstance(value, dict | list)
     ]
-    return _table("Certificate", [("what", "what", "word"), ("value", "value", "number")], rows)
+    return _table("Certificate", [("what", "figure of the proof", "word"), ("value", "value", "number")], rows)
 
 
 # Of an outlook.
@@ -262,6 +322,10 @@ def stress_tables(stress: _Row) -> Tables:
         rows = [{**effect, **_effects(effect)} for effect in shocks["effects"]]
         trades, rows = _wide(rows, "trades", "fraction")
         made["shocks"] = _table("Shocks", _SHOCKS, rows, "Immediate: what the account changes by at once.")
+        after: _Keys = [("shock", "shock", "word"), ("claim", "claim", ""), *_shocked(_AFTERWARDS)]
+        made["shock_risk"] = _table(
+            "Risk after each shock", after, rows, "Volatility a year; shortfall over the horizon."
+        )
         made["shock_trades"] = _table("Trades after each shock", [("shock", "shock", "word"), *trades], rows)
     if reverse := stress["reverse"]:
         rows = [{"portfolio": one["portfolio"], **shift} for one in reverse["portfolios"] for shift in one["shifts"]]
@@ -275,7 +339,8 @@ def stress_tables(stress: _Row) -> Tables:
         weights, points = _wide(points, "weights", "fraction")
         made["belief_sweep"] = _table("Best at each belief", [*_SWEEP, *weights], points)
         turns = [turn for axis in beliefs["axes"] for turn in axis["break_evens"] if turn["probability"] is not None]
-        made["break_evens"] = _table("What reverses where", _TURNS, turns)
+        turns.sort(key=lambda turn: abs(turn["distance"]))
+        made["break_evens"] = _table("Beliefs at which the plan changes", _TURNS, turns, "Nearest break-evens first.")
     if grid := stress["map"]:
         at: _Keys = [*((f"P: {name}", f"P({name})", "fraction") for name in grid["probabilities"])]
         held: _Keys = [*((f"weight: {name}", name, "fraction") for name in grid["instruments"])]
@@ -311,11 +376,17 @@ def _rest(rows: Sequence[_Row]) -> list[tuple[str, str, Unit]]:
 
 _SHOCKED = ("current", "proposed", "reoptimized")
 _EFFECTS = ("immediate_return", "expected_return", "adverse_expected_return")
-_WORDS = {"current": "today's", "proposed": "proposed", "reoptimized": "re-optimised"}
+_AFTERWARDS = ("volatility", "expected_shortfall")
+_WORDS = {"current": "current", "proposed": "proposed", "reoptimized": "re-optimised"}
+
+
+def _shocked(keys: Sequence[str]) -> list[tuple[str, str, Unit]]:
+    return [(f"{one} {key}", f"{_WORDS[one]}: {key.replace('_', ' ')}", "fraction") for key in keys for one in _SHOCKED]
+
+
 _SHOCKS: _Keys = [
-    ("shock", "shock", "word"), ("claim", "claim", ""),
-    *((f"{one} {key}", f"{_WORDS[one]}: {key.replace('_', ' ')}", "fraction") for key in _EFFECTS for one in _SHOCKED),
-    ("turnover", "turnover", "fraction"), ("why_not", "why not re-optimised", ""),
+    ("shock", "shock", "word"), *_shocked(_EFFECTS), ("turnover", "turnover", "fraction"),
+    ("why_not", "why not re-optimised", ""),
 ]  # fmt: skip
 _SHIFTS: _Keys = [
     ("portfolio", "portfolio", ""), ("way", "what moves", "word"), ("distance", "relative entropy, nats", "number"),
@@ -332,13 +403,14 @@ _SWEEP: _Keys = [
     ("plan_shortfall", "shortfall of the plan", "fraction"),
 ]  # fmt: skip
 _TURNS: _Keys = [
-    ("what", "reversal", ""), ("kind", "of", "word"), ("axis", "probability of", "word"),
-    ("probability", "at", "fraction"), ("distance", "from now", "fraction"),
+    ("what", "change", ""), ("kind", "of", "word"), ("axis", "where the probability of", "word"),
+    ("probability", "is", "fraction"), ("distance", "from today's", "fraction"),
 ]  # fmt: skip
 
 
 def _effects(effect: _Row) -> dict[str, Any]:
-    return {f"{one} {key}": effect[one][key] for one in _SHOCKED if effect[one] is not None for key in _EFFECTS}
+    told = ((one, key) for one in _SHOCKED if effect[one] is not None for key in (*_EFFECTS, *_AFTERWARDS))
+    return {f"{one} {key}": effect[one].get(key) for one, key in told}
 
 
 OF_FORMAT = {

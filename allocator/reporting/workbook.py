@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
-_SHOWN: Mapping[Unit, str] = {"fraction": "0.00%", "bps": "0.0", "money": "#,##0.00", "number": "General", "": "@"}
-_UNITS: Mapping[Unit, str] = {"fraction": "fraction", "bps": "bps", "money": "in {}"}
+_SHOWN: Mapping[Unit, str] = {
+    "fraction": "0.00%",
+    "bps": "0.0",
+    "money": "#,##0.00",
+    "price": "#,##0.00####",
+    "number": "General",
+    "": "@",
+}
+_UNITS: Mapping[Unit, str] = {"fraction": "fraction", "bps": "bps", "money": "in {}", "price": "in {}"}
 _WIDEST = 60
 """Characters of a column that is made as wide as its texts."""
 LONGEST = 32_767

@@ -7,6 +7,7 @@ Nothing is interpreted here: text stays text until a contract says what it means
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import re
@@ -175,6 +176,8 @@ def replace_file(path: Path, content: bytes, key: str = "--out") -> None:
     """
     place = path.resolve()
     try:
+        if place.exists() and not place.is_file():  # a device, a pipe or a folder is nobody's earlier file
+            raise OSError(errno.EINVAL, "it is no plain file")
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".writing-") as temporary:
             made = Path(temporary) / place.name
             made.write_bytes(content)

@@ -30,19 +30,26 @@ def plan(names: tuple[str, ...] = WICKED, *, reviews: bool = True) -> dict[str, 
         for i, name in enumerate(names[:9])
     ]  # fmt: skip
     rules = [
-        {"rule": "over", "measured": 0.12, "limit": 0.1, "kind": "at most"},
-        {"rule": "full", "measured": 0.1, "limit": 0.1, "kind": "at most"},
-        {"rule": "near", "measured": 0.2, "limit": 0.19, "kind": "at least"},
-        {"rule": "far", "measured": 0.05, "limit": 0.1, "kind": "at most"},
-        {"rule": "nothing", "measured": None, "limit": 0.1, "kind": "at most"},
-        {"rule": names[0], "measured": 0.0, "limit": 0.0, "kind": "at most"},
-    ]
+        {"rule": rule, "measured": measured, "limit": limit, "kind": kind, "use": use, "state": state}
+        for rule, measured, limit, kind, use, state in (
+            ("over", 0.12, 0.1, "at most", 1.2, "breach"), ("full", 0.1, 0.1, "at most", 1.0, "amber"),
+            ("near", 0.2, 0.19, "at least", 0.95, "amber"), ("far", 0.05, 0.1, "at most", 0.5, "green"),
+            ("nothing", None, 0.1, "at most", None, "breach"), (names[0], 0.0, 0.0, "at most", None, "green"),
+        )
+    ]  # fmt: skip
     motives = ("expected_return", "robustness", "return_error", "objectives", "risk", "costs", "rules", "funding")
     orders = [
         {"instrument": name, **{motive: (-1) ** j * (10.0 + i + j) for j, motive in enumerate(motives)}, "sum": -4.0}
         for i, name in enumerate(names)
     ]
     nothing = dict.fromkeys((*motives, "sum"), 0.0)
+    added = [{"instrument": name, "volatility": 0.01 * i, "expected_shortfall": [0.02 * i, 0.03 * i],
+              "shocks": {names[0]: -0.01}, "days_to_liquidate": None} for i, name in enumerate(names)]  # fmt: skip
+    tails = [{"days": days, "level": 0.95, "value_at_risk": 0.1, "expected_shortfall": 0.2} for days in (10, None)]
+    risk = {
+        "volatility": 0.2, "tails": tails, "shocks": {names[0]: -0.1}, "effective_names": 3.5,
+        "largest": dict.fromkeys(names[:5], 0.1), "days_to_liquidate": None, "positions": added,
+    }  # fmt: skip
     figures = {"required": 0.06, "disagreement": -0.01, "undigested_news": 0.02, "not_anchored": None}
     parts = {when: {**figures, "buckets": {names[0]: 0.4, "cash": share, "unused": 0.0}}
              for when, share in (("before", 0.6), ("target", 0.5), ("after", 0.55))}  # fmt: skip
@@ -55,6 +62,7 @@ def plan(names: tuple[str, ...] = WICKED, *, reviews: bool = True) -> dict[str, 
         "rules": rules,
         "attribution": attribution,
         "figures": parts,
+        "risk": dict.fromkeys(("before", "target", "after"), risk),
         "policy": _policy() if reviews else None,
     }
 

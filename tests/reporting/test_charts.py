@@ -24,7 +24,7 @@ FAMILIES: tuple[tuple[dict[str, Any], tuple[Chart, ...]], ...] = (
     (documents.plan(), (
         plan_charts.weights_by_bucket, plan_charts.weights_by_instrument, plan_charts.targets_and_no_trade,
         plan_charts.returns_per_scenario, plan_charts.expected_return_parts, plan_charts.order_attribution,
-        plan_charts.limits_used, plan_charts.caution_release,
+        plan_charts.limits_used, plan_charts.caution_release, plan_charts.risk_by_instrument,
     )),
     (documents.beliefs(), (
         belief_charts.beliefs_through_time, belief_charts.prior_market_and_belief,
@@ -181,7 +181,7 @@ def test_a_limits_bar_says_how_much_of_it_is_used_and_its_colour_how_near() -> N
     }
 
     assert {name: colour for name, (_, colour) in used.items()} == {
-        "over": "var(--breach)", "full": "var(--breach)", "near": "var(--amber)", "far": "var(--good)",
+        "over": "var(--breach)", "full": "var(--amber)", "near": "var(--amber)", "far": "var(--good)",
     }  # fmt: skip
     assert [used[name][0] for name in ("over", "full", "near", "far")] == pytest.approx([1.2, 1.0, 0.95, 0.5])
 
@@ -237,6 +237,7 @@ def nothing_to_say() -> Iterator[tuple[Chart, dict[str, Any]]]:
     bare: dict[str, Any] = {
         "positions": [], "scenarios": [], "rules": [], "attribution": None, "policy": None,
         "figures": {when: {"buckets": {}} for when in ("before", "after")},
+        "risk": {"after": {"tails": [], "positions": []}},
     }  # fmt: skip
     none = dict.fromkeys(("shocks", "reverse", "replay", "beliefs", "map", "model"))
     empty = {"path": [], "scenarios": [], "next": [], "hypotheses": {}, "signals": []}
@@ -258,13 +259,12 @@ def test_no_price_is_drawn_where_nothing_is_reviewed() -> None:
     assert belief_charts.beliefs_by_node(documents.outlook(reviews=False), width=720) is not None
 
 
-@pytest.mark.parametrize("part", ["positions", "scenarios", "rules", "attribution"])
+@pytest.mark.parametrize("part", ["positions", "scenarios", "rules", "attribution", "risk"])
 def test_the_documents_of_these_tests_are_those_of_the_schema(root: Path, part: str) -> None:
     schema = json.loads((root / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))
     schema |= {"required": [part], "additionalProperties": True, "properties": {part: schema["properties"][part]}}
 
-    if part != "rules":  # what a limit's row has further is no matter of charts
-        Draft202012Validator(schema).validate({part: documents.plan()[part]})
+    Draft202012Validator(schema).validate({part: documents.plan()[part]})
     assert set(documents.plan()) <= set(json.loads((root / "schemas" / "plan.schema.json").read_text())["properties"])
 
 
