@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
-from allocator.settings.settings import RiskSection, Settings, TablesSection, risk_lacks
+from allocator.settings.settings import TABLE_KINDS, RiskSection, Settings, TablesSection, risk_lacks
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AXES
 from allocator.tables.validation import MINOR_UNITS
 
@@ -449,7 +449,8 @@ def _breach(item: Any, source: str) -> Breach:
     cure = _CURES.get(item["type"], "correct it")
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
-        rule, cure = "unknown key", _key_cure(place)
+        kind = TABLE_KINDS.get(item["loc"][2]) if place[0] == "tables" and len(item["loc"]) > 3 else None
+        rule, cure = "unknown key", _key_cure(place, _known_keys(place[:-1]) if kind is None else kind.model_fields)
         shown = None if _SECRET_KEY.search(place[-1]) else shown
     elif item["type"] in ("dict_type", "model_type"):
         rule = "must be a section with keys"
@@ -479,9 +480,8 @@ def dotted_key(*parts: str) -> str:
     return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
 
-def _key_cure(place: Sequence[str]) -> str:
+def _key_cure(place: Sequence[str], siblings: Collection[str]) -> str:
     """The nearest key of the section; else the section that has a key of this name."""
-    siblings = _known_keys(place[:-1])
     if closest_name(place[-1], siblings) is None:
         sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
         elsewhere = {(name, key) for name in sections for key in _known_keys([name])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,17 @@ def test_a_name_that_is_labelled_cash_is_the_cash_of_a_book_of_weights() -> None
     book = sixty_forty(weights={"VTI": 0.25, "SHV": 0.5}, buckets={"VTI": "neutral", "BND": "neutral", "SHV": "cash"})
 
     assert (book.cash_instrument, book.cash) == ("SHV", 750_000.0)
+
+
+def test_no_zero_of_a_document_has_a_sign_whichever_way_it_was_rounded(tmp_path: Path) -> None:
+    one = {
+        "holdings.csv": "instrument,quantity,price\nNVDA,100,180\n",
+        "exposures.csv": "instrument,bucket\nNVDA,capital_intensity\n",
+        "scenario_returns.csv": "instrument,good,bad\ncapital_intensity,0.3,-0.3\n",
+    }
+    book, out = str(written(tmp_path, one)), tmp_path / "out"
+
+    printed = run("rebalance", book, "--out", str(out), "--json").stdout + run("stress", book, "--json").stdout
+
+    assert re.search(r"\b0\.0\b", printed)
+    assert not re.search(r"-0\.0\b(?!\d)", printed + (out / "plan.json").read_text(encoding="utf-8"))
