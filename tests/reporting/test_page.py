@@ -188,8 +188,8 @@ def test_the_limits_of_the_risk_section_are_those_of_the_plan(parts: dict[str, A
 
 def test_views_and_what_is_assumed_are_shown_where_the_plan_has_them(parts: dict[str, Any]) -> None:
     plan = copy.deepcopy(parts["plan"])
-    plan["views"] = {"views": [{"view": "chips", "figure": "return of NVDA", "bounds": "at least 10%", "confidence": 0.5,
-                                "before": 0.1, "met": 0.2, "after": 0.15, "multiplier": 0.0}]}  # fmt: skip
+    figures = {"before": 0.1, "met": 0.2, "after": 0.15, "multiplier": 0.0, "confidence": 0.5}
+    plan["views"] = {"views": [{"view": "chips", "figure": "return of NVDA", "bounds": "at least 10%", **figures}]}
     plan["classification"] = {
         "unclassified": ["WIDGET"],
         "assumed": [{"archetype": "chip_seller", "instruments": ["NVDA", "AVGO"], "values": 7}],
