@@ -188,12 +188,12 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen()  # at once: two desks may bind one port as long as neither listens
         except OSError as error:
             cure = "end the other desk, or choose another: --port 0 takes any that is free"
             raise BadInput.of("--port", f"cannot be listened on: {error.strerror}", cure, value=str(port)) from None
         address = f"http://{HOST}:{listening.getsockname()[1]}"
-        server = _server(choice, out, address, say)
-        listening.listen()
+        server = server_of(choice, out, address, say)
         tell(f"the desk is at {address}/?token={server.token} (Ctrl-C ends it)", err=as_json)
         say("listening")
         _serve(uvicorn, server.app, listening)
@@ -201,7 +201,8 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
     return {"format": "allocator.desk/1", "address": address}
 
 
-def _server(choice: BookChoice, out: str, address: str, say: Callable[[str], None]) -> DeskServer:
+def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], None]) -> DeskServer:
+    """The desk of a book as it is now on disk, and what it writes where; refused once the book is another."""
     from allocator.plan.runs import input_digests
 
     def digests() -> dict[str, str]:

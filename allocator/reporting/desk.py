@@ -205,7 +205,7 @@ class Desk:
         return {
             **_shown(book, outlook, mandate, target),
             "binding": [
-                f"{one.label} ({one.bps_per_point:z.2f} bps a point)"
+                f"{one.label} ({one.bps_per_point:z.2f} bps per percentage point)"
                 for one in binding_rules(outlook, mandate, target, prices)
             ],
             "certificate": f"Within {max(abs(proof.gap) * 1e4, 0.001):z.3f} bps of the best there is ({proof.solver}, "

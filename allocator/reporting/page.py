@@ -195,7 +195,7 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
     (
         "scenarios", "plan", "Parts of the expected return",
         "Before costs. Required: for the risk borne; disagreement: with the market's probabilities; undigested news: "
-        "what prices have yet to take in.",
+        "what prices have yet to take in; not anchored: typed, beside no market.",
         plan_charts.expected_return_parts, "",
     ),
     (
@@ -379,8 +379,9 @@ def _look_again(documents: Documents) -> str:
         told.append(f"Silence alone settles the question by {beliefs['settled_by_silence']}.")
     due = sorted((card["by"], card["observation"]) for card in (beliefs or {}).get("cards") or () if card["by"] > today)
     told += [f"Due by {due[0][0]}: {due[0][1]}."] if due else []
-    if not told and plan["book"]["until"]:
-        told.append(f"At the end of the horizon, {plan['book']['until']}.")
+    if not told:
+        end = plan["book"]["until"] or f"{plan['book']['horizon_months']:g} months after {today}"
+        told.append(f"At the end of the horizon, {end}.")
     return " ".join(told)
 
 

@@ -190,7 +190,7 @@ def _span(days: int | None) -> str:
 _TAILS = {"value_at_risk": "VaR", "expected_shortfall": "ES"}
 _LOSSES = (
     "Losses as parts of the account, over trading days: VaR is exceeded with probability 1 − level, ES is the mean "
-    "beyond it. Normal within each scenario."
+    "beyond it, gains are below 0. Normal within each scenario."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,12 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from allocator.__main__ import main
 from allocator.book.book import Book
 from allocator.book.loading import load
+from allocator.commands import report as report_command
+from allocator.commands.options import BookChoice
 from allocator.errors import BadInput
 from allocator.plan.document import plan_document
 from allocator.plan.output import plan_files
@@ -23,7 +28,9 @@ from allocator.plan.rebalance import rebalance
 from allocator.plan.runs import write_files
 from allocator.reporting import desk as desk_module
 from allocator.reporting.desk import Desk, knobs_of
+from allocator.reporting.page import report
 from allocator.reporting.server import DeskServer, desk_page
+from tests.command_line import runner
 
 ADDRESS = "http://127.0.0.1:8765"
 
@@ -123,6 +130,65 @@ def test_a_book_without_a_question_or_caps_has_the_knobs_that_it_has(root: Path)
     assert {"belief", "reviews"}.isdisjoint(typed)
 
 
+HEAD = """[book]
+name = "<b>One</b>"
+currency = "USD"
+as_of = 2026-11-20
+[scenarios."up & <b>"]
+probability = 0.6
+[scenarios.down]
+probability = 0.4
+[horizon]
+months = 12
+[risk]
+source = "exposures"
+market_volatility = 0.18
+"""
+CASH = "USD,Cash,Cash,cash,0,0,0,0,0\n"
+COLUMNS = (
+    "instrument,name,issuer,bucket,efficiency_share,capital_intensity_share,beta,idiosyncratic_volatility,spread_bps\n"
+)
+MANDATES = {
+    "return_minus_risk": '[mandate]\nobjective = "return_minus_risk"\nrisk_aversion = 1.5\n'
+                         '[robust]\nset = "total_variation"\nradius = 0.1\n',
+    "minimum_variance": '[mandate]\nobjective = "minimum_variance"\nmin_cash = 0.05\nmax_cash = 0.1\n'
+                        '[robust]\nset = "none"\n',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("quantity", [0, 10], ids=["cash only", "one name"])
+@pytest.mark.parametrize("objective", MANDATES)
+def test_a_book_of_one_name_has_a_desk_and_a_page(objective: str, quantity: int, tmp_path: Path) -> None:
+    (tmp_path / "book.toml").write_text(HEAD + MANDATES[objective], encoding="utf-8")
+    held = f"main,<i>A,{quantity},100,USD,0.01\nmain,USD,500,1,USD,0.01\n"
+    (tmp_path / "holdings.csv").write_text(f"account,instrument,quantity,price,currency,lot_size\n{held}", "utf-8")
+    (tmp_path / "exposures.csv").write_text(f"{COLUMNS}<i>A,A,A,neutral,0,0,1,0.2,5\n{CASH}", encoding="utf-8")
+    returns = "instrument,up & <b>,down\n<i>A,0.2,-0.3\nUSD,0.02,0.02\n"
+    (tmp_path / "scenario_returns.csv").write_text(returns, encoding="utf-8")
+    own = load(tmp_path)
+    page = report({"plan": plan_document(rebalance(own))}, desk_page(Desk(own)))
+
+    assert desk_page(Desk(own))["first"]["weights"].keys() == {"<i>A", "USD"}
+    assert "<i>A" not in page
+    assert "&lt;i&gt;A" in page
+    assert {knob.id for knob in knobs_of(own)} == ({"risk"} if objective == "return_minus_risk" else set())
+
+
+def test_a_book_edited_on_disk_is_told_and_nothing_is_written(root: Path, tmp_path: Path) -> None:
+    book, out = tmp_path / "book", tmp_path / "out"
+    shutil.copytree(root / "tests" / "typed", book)
+    server = report_command.server_of(BookChoice(str(book), None, (), None), str(out), ADDRESS, lambda _: None)
+    client, asked = TestClient(server.app, base_url=ADDRESS), {"token": server.token, "turned": {"risk": 2.0}}
+
+    assert "weights" in client.post("/solve", json=asked).json()
+    with (book / "holdings.csv").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    for path in ("/solve", "/orders"):
+        refused = client.post(path, json=asked)
+        assert (refused.status_code, "has changed: nothing was written" in refused.json()["error"]) == (409, True)
+    assert not out.exists()
+
+
 # The server.
 #
 @pytest.fixture
@@ -196,6 +262,17 @@ def test_the_page_says_what_is_best_as_the_book_stands(at_desk: Desk) -> None:
     assert told["first"]["weights"].keys() == {*told["names"]}
 
 
+def test_a_desk_that_is_still_reading_its_book_has_its_port_already(tmp_path: Path) -> None:
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.bind(("127.0.0.1", 0))
+        first.listen()
+        done = runner().invoke(main, ["desk", str(tmp_path), "--port", str(first.getsockname()[1])])
+
+    assert done.exit_code == 3
+    assert "cannot be listened on" in done.stderr  # and not that the folder has no book: that would be read later
+
+
 def test_a_port_that_is_taken_is_refused_with_the_cure(root: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -239,6 +316,12 @@ def test_a_knob_turned_in_the_browser_shows_new_weights_and_ctrl_c_ends_the_desk
         page.click("#desk-write")
         page.wait_for_function("() => document.getElementById('desk-state').innerText.startsWith('wrote')")
         assert (tmp_path / "out" / "orders.csv").exists()
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run('#desk', {resultTypes: ['violations']})")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
         assert complaints == []
         page.close()
         time.sleep(0.1)
