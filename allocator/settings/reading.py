@@ -436,6 +436,7 @@ _CURES = {
 }
 
 
+_NOT_BLANK = {"why": "say why it is right", "query": "write one select"}
 _SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
 """Keys whose values no error repeats."""
 
@@ -468,8 +469,8 @@ def _breach(item: Any, source: str) -> Breach:
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
         if place == ("risk", "periods_per_year"):
             cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
-    elif place[-1] == "why":
-        rule, cure = "must not be blank", "say why it is right"
+    elif item["type"] == "string_pattern_mismatch" and place[-1] in _NOT_BLANK:
+        rule, cure = "must not be blank", _NOT_BLANK[place[-1]]
     elif place == ("book", "currency") and str(value) in MINOR_UNITS:
         rule, cure = MINOR_UNITS[str(value)].fault("book")
     return Breach(source, None, dotted_key(*place), shown, rule, cure)

@@ -210,8 +210,11 @@ def test_weights_leave_the_rest_in_cash_and_may_be_of_names_not_held() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"weights": {"VTI": 60, "BND": 40}}, "weights: must be fractions of at most 1 together, and come to 100"),
-        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "correct BND, and write 60 % as 0.6"),
+        (
+            {"weights": {"VTI": 60, "BND": 40}},
+            "must be fractions from 0 to 1, of at most 1 together, and come to 100",
+        ),
+        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "correct BND (-0.1); 60 % is 0.6"),
         ({"weights": {"VTI": np.nan, "BND": 0.1}}, "correct VTI"),
         ({"weights": {"VTI": "six"}}, "weights: must be a number for each name, and is 'six' for VTI"),
         ({"weights": pd.DataFrame({"weight": [0.6]}, index=["VTI"])}, "weights: are a DataFrame, and no mapping"),
