@@ -145,8 +145,9 @@ def test_colours_stay_away_from_files_and_where_they_are_unwanted(
     assert refused.returncode == 3
 
 
-def test_a_wide_terminal_is_asked_through_columns(root: Path) -> None:
-    lines = started(root, "check", "data/listed", COLUMNS="200").stdout.decode().splitlines()
+def test_a_wide_terminal_is_asked_through_columns(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = run("check", root / "data" / "listed").stdout.splitlines()
 
     assert any(len(line) > 80 for line in lines)
     assert max(map(len, lines)) <= 200

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from tests.fuzz.killing import (
     environment,
@@ -99,14 +101,15 @@ def test_what_a_killed_writer_left_behind_is_swept_and_what_a_living_one_makes_i
 
 
 @of_pairs
-def test_files_of_before_stay_as_they_were_where_the_folder_cannot_be_written(pairs: Path, tmp_path: Path) -> None:
+def test_files_of_before_stay_as_they_were_where_the_folder_cannot_be_written(
+    pairs: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(pairs / "0", out)
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     (out / ".plans").write_text("in the way", encoding="utf-8")
 
-    other = rebalance(BOOK, out, "--set", "mandate.max_turnover=0.3")
-    done = subprocess.run(other, env=environment(), capture_output=True, text=True, check=False)
+    done = run("rebalance", BOOK, "--out", out, "--set", "mandate.max_turnover=0.3")
 
-    assert done.returncode == 3, done.stderr
+    assert done.exit_code == 3, done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before

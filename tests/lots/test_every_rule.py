@@ -13,6 +13,7 @@ from allocator.lots.whole_lots import trade_of_lots
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.thin_books import COUNT, NAMES, RULES, SETS, TOGETHER, random_book
+from tests.thoroughness import count
 
 
 def proved(book: Book, plan: Plan) -> None:
@@ -53,10 +54,10 @@ def planned(seeds: range, mandate: dict[str, Any], **more: Any) -> list[Plan]:
 @pytest.mark.parametrize("impact", [0.0, 1.0], ids=["", "impact"])
 @pytest.mark.parametrize("name", RULES)
 def test_each_rule_holds_on_the_lots_that_it_holds_back(name: str, impact: float) -> None:
-    plans = planned(range(4), RULES[name], impact=impact)
+    plans = planned(range(count(4, 2)), RULES[name], impact=impact)
     own = len(plans[0].measurements) - COUNT  # beside the caps of six names
 
-    assert len(plans) >= 2
+    assert len(plans) >= count(2, 2)
     assert own > 0
     others = [reading for plan in plans for reading in plan.measurements[COUNT:]]
     assert any(reading.excess > -0.03 for reading in others), "nothing was held back"
