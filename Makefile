@@ -2,7 +2,7 @@
 #   make rebalance   the plan of the sample book (BOOK=folder for another one)
 #   make test        linters, types, tests and the wheel in an empty environment; pytest's summary is the last line
 # Also: make thorough (every random case, every processor's kernels, a busy machine, the lowest versions, later Pythons),
-# make lowest, make lint, make schemas, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
+# make lowest, make lint, make schemas, make picture, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
 
 BOOK ?= data/listed
 VENV := .venv
@@ -31,7 +31,7 @@ define MAKE_ENVIRONMENT
 	@touch $(1)/.made
 endef
 
-.PHONY: rebalance test thorough lowest lint schemas bench constraints clean python
+.PHONY: rebalance test thorough lowest lint schemas picture bench constraints clean python
 
 rebalance: $(VENV)/.installed
 	@$(RUN) cli.py rebalance $(BOOK)
@@ -64,6 +64,10 @@ lint: $(VENV)/.dev
 # schemas/*.schema.json from the classes that they describe: after a document or a setting has changed.
 schemas: $(VENV)/.dev
 	@$(RUN) -m tests.make_schemas
+
+# The README's picture; a test draws it again and compares.
+picture: $(VENV)/.dev
+	@$(RUN) cli.py beliefs data/note --plot docs/beliefs.svg
 
 bench: $(VENV)/.dev
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(RUN) "$$script"; done

@@ -109,6 +109,15 @@ def _plain(value: Any, kind: Any) -> Any:
     return round(value, places[0]) + 0.0 if places and value is not None else value
 
 
+def stable_numbers(data: Any, places: int | None = None) -> Any:
+    """Plain data whose numbers have no more decimals and zeros no sign: that of rounding is not the same everywhere."""
+    if isinstance(data, float):
+        return (data if places is None else round(data, places)) + 0.0
+    if isinstance(data, Mapping):
+        return {name: stable_numbers(part, places) for name, part in data.items()}
+    return [stable_numbers(part, places) for part in data] if isinstance(data, list | tuple) else data
+
+
 def plain_decimal(number: float, *, grouped: bool = False) -> str:
     """Every digit that a number has, and never an exponent."""
     return format(Decimal(repr(float(number))).normalize() + 0, ",f" if grouped else "f")

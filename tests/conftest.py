@@ -8,7 +8,7 @@ import json
 import pickle
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,14 +123,14 @@ PLANS: dict[bytes, Plan] = {}
 
 
 @pytest.fixture
-def plans_made_once(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Plan]:
+def plans_made_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[bytes, Plan]]:
     """Commands give the plan that a book of the same content was given before: for what is shown and written of plans.
 
-    Where the same is to be solved again, a test clears what this returns.
+    Where the same is to be solved again, a test clears what this gives; the tests after it have it back.
     """
     from allocator.plan import rebalance as plans
 
-    solve = plans.rebalance
+    solve, before = plans.rebalance, dict(PLANS)
 
     def remembered(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
         content = hashlib.sha256(pickle.dumps(book)).digest()
@@ -139,7 +139,8 @@ def plans_made_once(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Plan]:
         return PLANS[content]
 
     monkeypatch.setattr(plans, "rebalance", remembered)
-    return PLANS
+    yield PLANS
+    PLANS.update(before)
 
 
 @pytest.fixture

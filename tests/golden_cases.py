@@ -56,6 +56,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
 OF_NONE: tuple[tuple[str, ...], ...] = (
     ("plugins",), ("schema",), ("schema", "nothing"), ("check", "books/nowhere"), ("rebalance",),
     ("check", "--nonsense"), ("import", "books/nowhere.csv"), ("init", "made/listed", "--from", "lsited"),
+    ("report", "books/nowhere"), ("desk", "books/nowhere"),
 )  # fmt: skip
 
 
@@ -98,6 +99,8 @@ def _sample(name: str) -> Iterator[Case]:
     later = ("rebalance", "--as-of", "2027-02-20", "--follow", f"{plans}/plan.json")
     if name == "reviewed":
         yield _case(group, later, name)
+    page = f"pages/{name}"
+    yield Case(f"report {name}", group, ("report", f"{plans}/plan.json", "--out", f"{page}/page.html", "--json"), page)
     run = ("rebalance", "--out", f"runs/{name}", "--run-id", "one")
     yield _case(group, run, name, f"runs/{name}")
     again = _case(group, run, name)

@@ -42,6 +42,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.book import InitDocument, SchemaDocument
     from allocator.commands.options import ErrorDocument
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
+    from allocator.commands.report import DeskDocument, ReportDocument
     from allocator.importers.positions import ImportDocument
     from allocator.mandate.precheck import CheckDocument
     from allocator.multistage.value_of_waiting import WaitingDocument
@@ -59,6 +60,7 @@ def document_classes() -> dict[str, type]:
         "caution": CautionStudyDocument,
         "check": CheckDocument,
         "claims_report": ClaimsDocument,
+        "desk": DeskDocument,
         "error": ErrorDocument,
         "explain": ExplainDocument,
         "implied": ImpliedDocument,
@@ -67,6 +69,7 @@ def document_classes() -> dict[str, type]:
         "outlook": OutlookDocument,
         "plan": PlanDocument,
         "plugins": PluginsDocument,
+        "report": ReportDocument,
         "returns": ReturnsDocument,
         "run": RunDocument,
         "schema": SchemaDocument,

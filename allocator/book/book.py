@@ -234,8 +234,9 @@ def from_weights(
     held = given.get("weights", {})
     odd, total = [name for name, weight in held.items() if not 0 <= weight <= 1], sum(held.values())
     if odd or total > 1 + 1e-9:
-        rule = f"must be fractions of at most 1 together, and come to {total:g}"
-        cure = f"correct {', '.join(odd)}, and write 60 % as 0.6" if odd else "write 60 % as 0.6"
+        rule = f"must be fractions from 0 to 1, of at most 1 together, and come to {total:g}"
+        named = ", ".join(f"{name} ({held[name]:g})" for name in odd)
+        cure = f"correct {named}; 60 % is 0.6" if odd else "write 60 % as 0.6, or scale them down"
         breaches.append(Breach.of("weights", rule, cure))
     if breaches:
         raise BadInput(breaches)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, ParamSpe
 import click
 
 from allocator.errors import AllocatorError, BadInput, BadMandate, Breach, Infeasible
-from allocator.presentation import Document, Keywords, Row
+from allocator.presentation import Document, Keywords, Row, stable_numbers
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
@@ -124,7 +124,7 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
                 _exit_with_error(error)
             sys.exit(error.exit_code)
         if as_json and document is not None:
-            click.echo(json.dumps(document, indent=2, allow_nan=False))
+            click.echo(json.dumps(stable_numbers(document), indent=2, allow_nan=False))
         if document is not None and document.get("interrupted"):
             sys.exit(INTERRUPTED)  # what is finished was shown, and is not all
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import click
 
 from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
+from allocator.presentation import Count
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 class ReportDocument(TypedDict):
     """What was written where."""
 
-    format: str
-    written: str
-    bytes: int
-    sections: list[str]
+    format: Literal["allocator.report/1"]
+    written: Annotated[str, "the file, as it was named"]
+    bytes: Count
+    sections: Annotated[list[str], "parts of the page, in their order"]
 
 
 @click.command()
@@ -41,6 +42,7 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
     \b
     Examples:
       allocator report data/note -o report.html
+      allocator rebalance data/note --out plans/today
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
@@ -154,9 +156,9 @@ HOST = "127.0.0.1"
 
 
 class DeskDocument(TypedDict):
-    """Where the desk listened."""
+    """Where the desk listened, once it is closed."""
 
-    format: str
+    format: Literal["allocator.desk/1"]
     address: str
 
 

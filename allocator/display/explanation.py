@@ -276,17 +276,17 @@ def show_caution(found: CautionStudy) -> None:
     out.print(title_of(found.book), style="bold")
     axes = [one.axis for one in found.curves]
     heading(out, "Cost of robustness / protection, in bps of the account")
-    numbers = (*axes, "worst scenario", "turnover", "apart")
+    numbers = (*axes, "worst", "turnover", "distance")
     made = table("caution about", *numbers, right=numbers, compact=True)
     for at, c in enumerate(GRID):
         bps = [_both(one.rows[at]) for one in found.curves]
         add_cells(made, (f"{c:zg}", *bps, *last.rows[at][2:]), "bold" if c == last.knee else "")
     add_cells(made, ("the book's plan", *[""] * (len(axes) - 1), _both(found.own), *found.own[2:]))
-    made = fit_table(out, made, "apart", "turnover")
+    made = fit_table(out, made, "distance", "turnover")
     out.print(made)
     said = {
-        "worst scenario": f"Worst scenario, turnover, apart: with caution about {_of(last)}.",
-        "apart": "Apart: from the plan at caution 1, of the account.",
+        "worst": f"Worst scenario return, turnover, distance: with caution about {_of(last)}.",
+        "distance": "Distance: from the plan at caution 1, of the account.",
     }
     out.print(
         "Cost of robustness: objective lost if the belief is right. Protection: objective saved under the set at "
@@ -319,7 +319,7 @@ def _knee(curve: CautionCurve) -> str:
         )
         return f"Caution about {_of(curve)} {told}."
     cost, protection = curve.shares[GRID.index(curve.knee)]
-    steady = f"; from {curve.steady_from:zg} the plan no longer changes" if curve.steady_from < GRID[-1] else ""
+    steady = f"; from {curve.steady_from:zg} today's targets no longer change" if curve.steady_from < GRID[-1] else ""
     return (
         f"Knee of caution about {_of(curve)}: {curve.knee:zg}, with {format_percent(protection, 0)} of its protection "
         f"at {format_percent(cost, 0)} of its cost{steady}."

@@ -1,7 +1,7 @@
 """The one verb of this wing: a file in, told by its header, and the positions of one account out, each line counted.
 
 What cannot be told is asked for and not guessed: which of several accounts, which of two columns, which instrument a
-name means. `docs/import.md` says what each format is told by.
+name means. `docs/books.md` says what each format is told by.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ import pandas as pd
 
 from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.importers import FORMATS
-from allocator.importers.cells import DELIMITERS, Element, Export, Record, as_text, count_records, day, read_export
+from allocator.importers.cells import (
+    DELIMITERS,
+    Element,
+    Export,
+    Record,
+    as_text,
+    count_records,
+    day,
+    is_amount,
+    read_export,
+)
 from allocator.importers.layouts import GENERIC, LAYOUTS, Layout, folded, read_layout
 from allocator.importers.positions import (
     Contents,
@@ -65,9 +75,10 @@ def import_positions(
     export = read_export(place)
     found = _read(export, format, period)
     contents = found.contents
-    if currency is not None:
-        contents.entries = [replace(one, currency=one.currency or currency) for one in contents.entries]
     faults = list(contents.breaches)
+    if currency is not None:
+        faults += _other_cash(contents, currency, export.name)
+        contents.entries = [replace(one, currency=one.currency or currency) for one in contents.entries]
     if not contents.entries and not faults:
         rule = f"holds no positions: {_lines(contents.outside)}"
         raise BadInput.of(export.name, rule, "export the positions again; a disclaimer alone is no book")
@@ -89,6 +100,15 @@ class _Found:
     format: str
     contents: Contents
     counted_again: int
+
+
+def _other_cash(contents: Contents, currency: str, name: str) -> Iterator[Breach]:
+    """Rows that state no currency and read like cash of another one than is said of them all."""
+    for one in contents.entries:
+        bare = not one.currency and not one.kind and one.price == 1 and re.fullmatch("[A-Z]{3}", one.symbol)
+        if bare and one.symbol != currency:
+            rule = f"{one.symbol} at a price of 1 {currency} would be a security, and reads like cash"
+            yield Breach.of(name, rule, "add a column currency, and state each row's", row=one.row)
 
 
 def _lines(outside: Mapping[str, int]) -> str:
@@ -198,6 +218,9 @@ def _as_utf8(content: bytes) -> bytes:
     return content.decode("utf-16").encode() if content[:2] in (b"\xff\xfe", b"\xfe\xff") else content
 
 
+_OTHERS = re.compile(f"[{re.escape(DELIMITERS[1:])}]")
+
+
 def _not_told(export: Export, asked: str | None, roots: Sequence[Element] = (), others: Sequence[str] = ()) -> BadInput:
     """Why a file is of no format, or not of the one that was asked for."""
     if export.xml:
@@ -210,7 +233,8 @@ def _not_told(export: Export, asked: str | None, roots: Sequence[Element] = (), 
         rule = f"is not of the form of {FORMATS[asked or 'generic']} but of {' and '.join(dict.fromkeys(others))}"
         return BadInput.of(export.name, rule, "leave out --format", value=asked)
     widest = max(records, key=lambda record: len(record.texts))
-    if len(widest.texts) < 3 and not any(mark in export.text for mark in DELIMITERS[1:]):
+    parted = ([cell.strip() for text in record.texts for cell in re.split(_OTHERS, text)] for record in records)
+    if not any(len(cells) > 1 and any(map(is_amount, cells)) for cells in parted):
         rule = f"holds no table, only text: {printable(widest.texts[0])[:60]!r}"
         return BadInput.of(export.name, rule, "export the positions again; a disclaimer alone is no book")
     seems = next((record for record in records if len(record.texts) >= 3), widest)
@@ -412,6 +436,9 @@ def _two_things(instrument: str, entries: Sequence[Entry], cash: bool) -> tuple[
         return None
     if len({one.currency for one in entries}) > 1:
         return f"{instrument} is in two currencies", "name them apart with --identifiers"
+    if len(headings := list(dict.fromkeys(one.heading for one in entries))) > 1:
+        rule = f"{instrument} is there under the headings of rows {' and '.join(map(str, headings))}"
+        return rule, "keep one of the tables; where they are one, remove all headings but the first"
     for key in ("cusip", "isin"):
         numbers = list(dict.fromkeys(getattr(one, key) for one in entries if getattr(one, key)))
         if len(numbers) > 1:
@@ -420,9 +447,8 @@ def _two_things(instrument: str, entries: Sequence[Entry], cash: bool) -> tuple[
     if len(prices) > 1:
         cure = "keep the one that is right; name two securities apart with --identifiers"
         return f"{instrument} has several prices: {', '.join(map(str, sorted(prices)))}", cure
-    if instrument in (one.currency for one in entries):
-        return f"{instrument} is the name of cash here", "name the security otherwise with --identifiers"
-    return None
+    named = f"{instrument} is the name of cash here", "name the security otherwise with --identifiers"
+    return named if instrument in (one.currency for one in entries) else None
 
 
 def _sums(entries: Sequence[Entry], accept: Accept | None, cash: bool) -> tuple[Decimal, Decimal]:
@@ -451,6 +477,6 @@ def _against_contract(holdings: Sequence[Holding], name: str) -> list[Breach]:
     frame = pd.DataFrame(columns, dtype=object)
     lines = tuple(one.rows[0] for one in holdings)
     _, breaches = validate("holdings", RawTable(name, frame, lines))
-    spoiled = (one for one in holdings if one.instrument[:1] in "+-@")
+    spoiled = (one for one in holdings if one.instrument.startswith(("+", "-", "@")))
     rule = "must not begin with a sign that a spreadsheet would run"
     return [*breaches, *(Breach(name, one.rows[0], "instrument", one.instrument, rule, "map it") for one in spoiled)]

@@ -184,7 +184,8 @@ GENERIC = Layout(
         key: tuple(name for name in (column.replace("_", " "), *SYNONYMS[column], *more) if name not in _TWO_THINGS)
         for key, column, more in (
             ("quantity", "quantity", ("shares held", "number of shares", "no. of shares", "units held", "share count")),
-            ("price", "price", ("current price", "closing price")), ("value", "market_value", ()),
+            ("price", "price", ("current price", "closing price", "mkt price")),
+            ("value", "market_value", ("mkt value", "mkt val")),
             ("currency", "currency", ()), ("account", "account", ("account #", "account no.")),
         )
     },
@@ -199,9 +200,15 @@ def read_layout(layout: Layout, records: Sequence[Record], name: str, *, grouped
     `grouped` says that commas part thousands; where cells are parted otherwise, a comma may be a decimal one.
     """
     walk = Walk(layout, name, grouped=grouped)
+    walk.pointed = grouped or any(_POINTED.fullmatch(cell) for record in records for cell in record.cells)
     for record in records:
         walk.take(record)
     return walk.found
+
+
+_POINTED = re.compile(r"[+-]?[0-9]+\.([0-9]{1,2}|[0-9]{4,})")
+"""A number whose point cannot part thousands."""
+_EITHER = re.compile(r"[+-]?[0-9]{1,3}\.[0-9]{3}")
 
 
 class Walk:
@@ -209,15 +216,15 @@ class Walk:
 
     def __init__(self, layout: Layout, name: str, *, grouped: bool = True) -> None:
         self.layout, self.name, self.found = layout, name, Contents()
-        self.grouped = grouped
+        self.grouped = self.pointed = grouped
         self.columns: dict[str, int] | None = None
-        self.width = 0
+        self.width = self.heading = 0
         self.account = self.section = self.title = self.other = ""
 
     def take(self, record: Record) -> None:
         """One line: a header, the begin of another table, a text, a total, or a position."""
         if (columns := self.layout.header(record)) is not None:
-            self.columns, self.other, self.width = columns, "", len(record.cells)
+            self.columns, self.other, self.width, self.heading = columns, "", len(record.cells), record.row
             if self.layout.titled and self.title:
                 self.account, self.title = self.title, ""
             self.found.outside["headings"] += 1
@@ -287,11 +294,15 @@ class Walk:
         if numbers.get("multiplier", 0) is None:
             del numbers["multiplier"]
         made: dict[str, Any] = texts | numbers
-        entry = Entry(record.row, section=self.section, **made)
+        entry = Entry(record.row, section=self.section, heading=self.heading, **made)
         self.found.entries.append(self.layout.amend(entry, record.cells))
 
     def _number(self, record: Record, key: str, said: Mapping[str, str]) -> Decimal | None:
         text = said.get(key, "")
+        if not self.pointed and _EITHER.fullmatch(text):  # where a comma may be the decimal one, a point may part
+            rule, cure = "its point may part thousands or decimals", f"write {text.replace('.', '')} or {text}0"
+            self._fault(record, key, text, rule, cure)
+            return None
         try:
             if ("," in text and not self.grouped) or ("%" in text and key != "weight"):
                 raise ValueError(text)

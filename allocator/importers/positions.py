@@ -27,7 +27,8 @@ from allocator.tables.schema import UNCLASSIFIED, sample_books_folder
 class Entry:
     """A line of an export that is about a position, as it stands there; itself, as two may say the same on one line.
 
-    `kind` is what the file calls it; `unhandled` why it is no holding of a long-only account, where the line says so.
+    `kind` is what the file calls it; `heading` the row of the header that it stands under; `unhandled` why it is no
+    holding of a long-only account, where the line says so.
     """
 
     row: int
@@ -44,6 +45,7 @@ class Entry:
     multiplier: Decimal = Decimal(1)
     weight: Decimal | None = None
     section: str = ""
+    heading: int = 0
     unhandled: str = ""
 
     @property
@@ -409,7 +411,10 @@ _BOND_NAME = re.compile(
 )
 _CASH_FUND = re.compile(r"[A-Z]{3}XX|FCASH|CORE|CASH|USD999997|QPCTQ|QPIKQ")
 """Five letters that end in XX are a money-market fund's by Nasdaq's convention; the rest are core accounts."""
-_CASH_NAME = re.compile(r"\bMONEY (?:MARKET|MKT)\b|\bCASH (?:MAN|MGMT|MANAGEMENT|INVESTMENTS?|SWEEP)\b|^CASH$", re.I)
+_CASH_NAME = re.compile(
+    r"\bMONEY (?:MARKET|MKT)\b|\bCASH (?:MAN|MGMT|MANAGEMENT|INVESTMENTS?|SWEEP)\b|^CASH(?: (?:&|AND) .*)?$"
+    r"|\b(?:BANK|INSURED) (?:DEPOSIT|SWEEP)S?\b", re.I,
+)  # fmt: skip
 _CUSIP = re.compile(r"[0-9A-Z*@#]{8}[0-9]")
 PENDING = re.compile(r"pending activity", re.I)
 PAR = 100
@@ -420,8 +425,8 @@ def is_cash(entry: Entry) -> bool:
     """Whether a row is cash, or a money-market fund that is as good as cash."""
     if entry.kind:
         return _CASH_KIND.search(entry.kind) is not None and not unhandled_kind(entry.kind)
-    named = _CASH_FUND.fullmatch(entry.symbol) or (entry.symbol and entry.symbol == entry.currency)
-    if not named and (entry.symbol or not _CASH_NAME.search(entry.name)):
+    named = _CASH_FUND.fullmatch(entry.symbol.rstrip("*")) or (entry.symbol and entry.symbol == entry.currency)
+    if not named and not _CASH_NAME.search(entry.symbol or entry.name):
         return False
     if entry.price is not None:
         return entry.price == 1  # CASH and CORE are shares, too

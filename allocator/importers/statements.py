@@ -80,6 +80,7 @@ def read_activity(records: Sequence[Record], name: str) -> Contents:
             cash.position(rest, {**said, "kind": "Cash", "symbol": base, "currency": base, "account": account})
         else:
             found.outside["totals"] += 1
+    found.notes += _absent(positions.columns is not None, cash.columns is not None)
     for walk in (positions, cash):
         found.entries += walk.found.entries
         found.totals += walk.found.totals
@@ -88,6 +89,12 @@ def read_activity(records: Sequence[Record], name: str) -> Contents:
     found.breaches += _twice(found, name)
     found.breaches.sort(key=lambda breach: breach.row or 0)
     return found
+
+
+def _absent(positions: bool, cash: bool) -> list[str]:
+    """What a statement without one of its two sections leaves open."""
+    sections = (positions, "Open Positions", "positions"), (cash, "Cash Report", "cash")
+    return [f"no section {name}: no {what} could be read" for there, name, what in sections if not there]
 
 
 _ENOUGH = 100
@@ -193,6 +200,7 @@ def read_flex(root: Element, name: str) -> Contents:
                 if element.tag == "AccountInformation" and (base := element.attributes.get("currency")):
                     found.bases[statement.attributes.get("accountId", "")] = base
     found.breaches += _twice(found, name)
+    found.notes += _absent(*(any(root.all(tag)) for tag in ("OpenPositions", "CashReport")))
     if not found.entries:
         there = ", ".join(f"{count} {tag}" for tag, count in found.outside.items()) or "nothing"
         rule = f"holds no open positions and no cash but {there}"

@@ -49,7 +49,7 @@ class CautionRow(NamedTuple):
     protection_bps: float
     worst_scenario_return: float
     turnover: float
-    apart: float
+    distance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class CautionCurve:
     @property
     def steady_from(self) -> float:
         """The caution from which on the plan no longer changes."""
-        still = [row.apart <= _MOVED for row in self.rows]
+        still = [row.distance <= _MOVED for row in self.rows]
         return GRID[next(at for at in range(len(still)) if all(still[at:]))]
 
 
@@ -136,7 +136,7 @@ class _CautionPlan(TypedDict):
     protection_share: float
     worst_scenario_return: Annotated[float, "the least of the scenario returns, if held to the horizon"]
     turnover: Annotated[NotNegative, "the larger of today's purchases and sales, as a fraction of the account"]
-    apart: Annotated[NotNegative, "half the sum of differences of the weights from those at caution 1"]
+    distance: Annotated[NotNegative, "half the sum of differences of the weights from those at caution 1"]
 
 
 class _PlanAtCaution(_CautionPlan):
@@ -223,7 +223,7 @@ def _measured(solver: _Period | _Reviewed, plans: Sequence[Any], answer: float, 
             protection_bps=(wrong[0] - if_wrong) * 1e4,
             worst_scenario_return=float(gains.min()),
             turnover=max(float(trade.bought.sum()), float(trade.sold.sum())),
-            apart=float(np.abs(trade.all_weights - trades[-2].all_weights).sum()) / 2,
+            distance=float(np.abs(trade.all_weights - trades[-2].all_weights).sum()) / 2,
         )
 
 

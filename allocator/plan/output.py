@@ -20,7 +20,7 @@ from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Order, Plan
 from allocator.plan.runs import digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
-from allocator.presentation import plain_amount, plain_decimal
+from allocator.presentation import plain_amount, plain_decimal, stable_numbers
 
 COLUMNS = (
     "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
@@ -34,7 +34,8 @@ def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
     `plan.json` names that of the bytes of `orders.csv`. Each order names that of `plan.json` as it is with
     `NO_DIGEST` in that place, as none can name what it is a part of.
     """
-    whole = _plain_quantities(json.dumps({**document, "orders_sha256": NO_DIGEST}, indent=1, allow_nan=False) + "\n")
+    unsigned = stable_numbers({**document, "orders_sha256": NO_DIGEST})
+    whole = _plain_quantities(json.dumps(unsigned, indent=1, allow_nan=False) + "\n")
     orders = orders_csv(plan, digest(whole.encode())).encode()
     head, _, tail = whole.rpartition(NO_DIGEST)
     return {"orders.csv": orders, "plan.json": f"{head}{digest(orders)}{tail}".encode()}

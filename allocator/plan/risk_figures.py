@@ -19,14 +19,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, cast
 
 import numpy as np
 
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.presentation import ByName, NotNegative
+from allocator.presentation import ByName, NotNegative, stable_numbers
 from allocator.rules import Trade
 from allocator.rules.builder import TRADING_DAYS, daily_volume_in_money, immediate_returns
 from allocator.settings.stress import joined_shocks
@@ -238,11 +238,11 @@ class RiskDocument(TypedDict):
 
 
 def risk_document(figures: RiskFigures) -> RiskDocument:
-    """The figures as plain data; what is not held is left out."""
+    """The figures as plain data, to the decimals that are stable; what is not held is left out."""
     tails, days = figures.tails, figures.liquidation
     added = [*(tail.contributions for tail in tails.values()), *figures.shocks.values()]
     touched = np.any([figures.weights, *added], axis=0)
-    return {
+    document: RiskDocument = {
         "volatility": figures.volatility,
         "tails": [
             {"days": day, "level": level, "value_at_risk": tail.value_at_risk,
@@ -264,6 +264,7 @@ def risk_document(figures: RiskFigures) -> RiskDocument:
             for i in np.flatnonzero(touched)
         ],
     }  # fmt: skip
+    return cast("RiskDocument", stable_numbers(document, 8))
 
 
 def _finite_days(days: float | None) -> float | None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from allocator.errors import BadInput, Breach, closest_name, did_you_mean, printable
 from allocator.settings.mandate import OBJECTIVE_KEYS, OBJECTIVES, REMOVED_OBJECTIVES, flat_tiers, rule_name
-from allocator.settings.settings import RiskSection, Settings, TablesSection, risk_lacks
+from allocator.settings.settings import TABLE_KINDS, RiskSection, Settings, TablesSection, risk_lacks
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AXES
 from allocator.tables.validation import MINOR_UNITS
 
@@ -436,6 +436,7 @@ _CURES = {
 }
 
 
+_NOT_BLANK = {"why": "say why it is right", "query": "write one select"}
 _SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
 """Keys whose values no error repeats."""
 
@@ -449,7 +450,8 @@ def _breach(item: Any, source: str) -> Breach:
     cure = _CURES.get(item["type"], "correct it")
     rule = re.sub(r"^\w+ should ", "must ", item["msg"])
     if item["type"] == "extra_forbidden":
-        rule, cure = "unknown key", _key_cure(place)
+        kind = TABLE_KINDS.get(item["loc"][2]) if place[0] == "tables" and len(item["loc"]) > 3 else None
+        rule, cure = "unknown key", _key_cure(place, _known_keys(place[:-1]) if kind is None else kind.model_fields)
         shown = None if _SECRET_KEY.search(place[-1]) else shown
     elif item["type"] in ("dict_type", "model_type"):
         rule = "must be a section with keys"
@@ -467,8 +469,8 @@ def _breach(item: Any, source: str) -> Breach:
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
         if place == ("risk", "periods_per_year"):
             cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
-    elif place[-1] == "why":
-        rule, cure = "must not be blank", "say why it is right"
+    elif item["type"] == "string_pattern_mismatch" and place[-1] in _NOT_BLANK:
+        rule, cure = "must not be blank", _NOT_BLANK[place[-1]]
     elif place == ("book", "currency") and str(value) in MINOR_UNITS:
         rule, cure = MINOR_UNITS[str(value)].fault("book")
     return Breach(source, None, dotted_key(*place), shown, rule, cure)
@@ -479,9 +481,8 @@ def dotted_key(*parts: str) -> str:
     return ".".join(f'"{part}"' if "." in part else part for part in parts)
 
 
-def _key_cure(place: Sequence[str]) -> str:
+def _key_cure(place: Sequence[str], siblings: Collection[str]) -> str:
     """The nearest key of the section; else the section that has a key of this name."""
-    siblings = _known_keys(place[:-1])
     if closest_name(place[-1], siblings) is None:
         sections = [name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)]
         elsewhere = {(name, key) for name in sections for key in _known_keys([name])}

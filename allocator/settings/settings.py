@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from allocator.errors import closest_name
 from allocator.outlook.efficiency_model_settings import HYPOTHESES, REGIMES, ModelSection
 from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import MandateSection
@@ -265,10 +266,15 @@ class QueryTable(SettingsSection):
     query: str = Field(pattern=r"\S")
 
 
+TABLE_KINDS: Mapping[str, type[SettingsSection]] = {"query": QueryTable, "source": SourceTable}
+
+
 def _kind_of_table(given: object) -> str:
-    if isinstance(given, QueryTable) or (isinstance(given, dict) and not {"source", "parameters"} & {*given}):
-        return "query"
-    return "source" if isinstance(given, dict | SourceTable) else "file"
+    if isinstance(given, dict):  # by the nearest key, so that a misspelt one is told what it is in its own kind
+        kinds = {key: kind for kind, section in TABLE_KINDS.items() for key in section.model_fields}
+        meant = {kinds.get(closest_name(str(key), kinds) or "") for key in given}
+        return "source" if "source" in meant else "query"
+    return next((kind for kind, section in TABLE_KINDS.items() if isinstance(given, section)), "file")
 
 
 Table = Annotated[

@@ -14,8 +14,9 @@ from allocator.ambiguity.transport import Wasserstein
 from allocator.types import Vector
 from tests.further_sets import FURTHER
 from tests.inner_maximisers import inner, random_instance
+from tests.thoroughness import count
 
-INSTANCES = 200
+INSTANCES = count(200, 4)
 AGREEMENT = {"modified chi squared": 1e-9}
 
 
@@ -96,7 +97,7 @@ def test_chi_squared_costs_standard_deviations_while_no_probability_would_fall_b
         else:
             beyond += 1
             assert found < mean + np.sqrt(radius) * deviation
-    assert beyond > 20
+    assert beyond > INSTANCES / 10
 
 
 @pytest.mark.parametrize("kind", FURTHER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,11 @@ def test_weights_leave_the_rest_in_cash_and_may_be_of_names_not_held() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"weights": {"VTI": 60, "BND": 40}}, "weights: must be fractions of at most 1 together, and come to 100"),
-        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "correct BND, and write 60 % as 0.6"),
+        (
+            {"weights": {"VTI": 60, "BND": 40}},
+            "must be fractions from 0 to 1, of at most 1 together, and come to 100",
+        ),
+        ({"weights": {"VTI": 0.5, "BND": -0.1}}, "correct BND (-0.1); 60 % is 0.6"),
         ({"weights": {"VTI": np.nan, "BND": 0.1}}, "correct VTI"),
         ({"weights": {"VTI": "six"}}, "weights: must be a number for each name, and is 'six' for VTI"),
         ({"weights": pd.DataFrame({"weight": [0.6]}, index=["VTI"])}, "weights: are a DataFrame, and no mapping"),
@@ -255,3 +259,17 @@ def test_a_name_that_is_labelled_cash_is_the_cash_of_a_book_of_weights() -> None
     book = sixty_forty(weights={"VTI": 0.25, "SHV": 0.5}, buckets={"VTI": "neutral", "BND": "neutral", "SHV": "cash"})
 
     assert (book.cash_instrument, book.cash) == ("SHV", 750_000.0)
+
+
+def test_no_zero_of_a_document_has_a_sign_whichever_way_it_was_rounded(tmp_path: Path) -> None:
+    one = {
+        "holdings.csv": "instrument,quantity,price\nNVDA,100,180\n",
+        "exposures.csv": "instrument,bucket\nNVDA,capital_intensity\n",
+        "scenario_returns.csv": "instrument,good,bad\ncapital_intensity,0.3,-0.3\n",
+    }
+    book, out = str(written(tmp_path, one)), tmp_path / "out"
+
+    printed = run("rebalance", book, "--out", str(out), "--json").stdout + run("stress", book, "--json").stdout
+
+    assert re.search(r"\b0\.0\b", printed)
+    assert not re.search(r"-0\.0\b(?!\d)", printed + (out / "plan.json").read_text(encoding="utf-8"))

@@ -476,6 +476,28 @@ def test_a_file_that_a_source_has_replaced_may_not_lie_beside_it(
     assert found.startswith("holdings.csv: no table of a book has this name")
 
 
+@pytest.mark.parametrize(
+    ("stated", "required", "unknown", "cure"),
+    [
+        ("{sorce = 'x'}", "source", "sorce", "did you mean 'source'?"),
+        ("{querry = 'select 1'}", "query", "querry", "did you mean 'query'?"),
+        ("{user = 'me'}", "url", "user", "known here: query, url"),
+        ("{source = 'x', query = 'select 1'}", None, "query", "known here: parameters, source"),
+    ],
+)
+def test_a_key_that_no_table_has_is_told_those_of_the_kind_that_was_meant(
+    listed: Folder, run: Run, valid: Valid, stated: str, required: str | None, unknown: str, cure: str
+) -> None:
+    answer = run("check", listed.path, "--set", f"tables.prices={stated}", "--json")
+
+    found = {breach["column"]: breach for breach in valid(answer.stdout, "error")["errors"]}
+    assert required is None or found[f"tables.prices.{required}"]["rule"] == "is required"
+    assert (found[f"tables.prices.{unknown}"]["rule"], found[f"tables.prices.{unknown}"]["cure"]) == (
+        "unknown key",
+        cure,
+    )
+
+
 def test_a_table_is_a_file_or_a_source_and_nothing_else(listed: Folder, run: Run, valid: Valid) -> None:
     answer = run("check", listed.path, "--set", "tables.prices={sorce = 'x'}", "--set", "tables.fx=3", "--json")
 

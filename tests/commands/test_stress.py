@@ -15,6 +15,8 @@ from allocator.book.loading import load
 from allocator.outlook.outlook import build_outlook
 from tests.command_line import runner
 
+pytestmark = pytest.mark.xdist_group("stress on screen")  # the whole of it is told once
+
 
 def run(*arguments: object) -> Result:
     return runner().invoke(main, ["stress", *map(str, arguments)])

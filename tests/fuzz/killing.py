@@ -15,6 +15,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from allocator.__main__ import main
+from tests.command_line import runner
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 NO_DIGEST = "0" * 64
 WRITING = """
@@ -59,10 +62,10 @@ def environment() -> dict[str, str]:
 
 
 def two_pairs(book: Path, folder: Path) -> Path:
-    """Two plans of a book, written by the real command: folders 0 and 1."""
+    """Two plans of a book, written by the command: folders 0 and 1."""
     for number, turnover in enumerate(("0.35", "0.30")):
-        command = rebalance(book, folder / str(number), "--set", f"mandate.max_turnover={turnover}")
-        subprocess.run(command, env=environment(), check=True, capture_output=True)
+        _, _, _, *arguments = rebalance(book, folder / str(number), "--set", f"mandate.max_turnover={turnover}")
+        assert runner().invoke(main, arguments).exit_code == 0
     return folder
 
 

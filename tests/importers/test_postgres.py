@@ -114,7 +114,7 @@ def test_a_type_that_no_file_could_hold_is_refused_by_row_and_column(server: Ser
         ("COMMIT", 'syntax error at or near "COMMIT"'),
         ("SELECT 1 / 0 AS a", "division by zero; try the query where you wrote it"),
         ("SELECT date 'infinity' AS a", "date too large"),
-        ("SELECT :day AS a", 'syntax error at or near ":"'),
+        ("SELECT :day AS a", 'syntax error at or near ":"; a query knows :as_of alone, the day of the book'),
         ("SELECT * FROM few WHERE day = '2020-01-01'", "tables.holdings.query: gives no rows; look what it asks for"),
     ],
 )  # fmt: skip

@@ -37,6 +37,9 @@ def refusal(content: str | bytes, folder: Path, name: str = "f.csv", **asked: st
         (b"\n , ,\n\n", "f.csv: the file is empty"),
         ('"The data and information, as provided"\n\n"Date downloaded Nov-20-2026"\n', "holds no table, only text"),
         (sample("fidelity.csv").split("\n")[0] + '\n\n"The data, as is"\n', "holds no positions: headings 1, texts 1"),
+        ("This is no table, but words, as they come\nand more, too\n", "holds no table, only text"),
+        ("ticker,weight\nAAA,0.5\n", "no header was recognised; row 1 has ticker, weight"),
+        ("ticker;weight\nAAA;0.5\n", "no header was recognised; row 1 has ticker;weight"),
         ("a,b,c\n1,2,3\n", "no header was recognised; row 1 has a, b, c"),
         (b"\xd0\xcf\x11\xe0 and more", "is an Excel workbook of before 2007; save it as .xlsx"),
         ("<!DOCTYPE html>\n<html><body>signed out</body></html>", "is a web page and no export"),
@@ -67,6 +70,8 @@ def refusal(content: str | bytes, folder: Path, name: str = "f.csv", **asked: st
         ("Ticker,Shares,Price,Last Price\nAAA,1,1,1\n", "f.csv:1 Price: could each be the price: Price, Last Price"),
         (HEAD + "AAA,1,1,USD\nTicker,Shares,Value\nAAA,1,1\n", "f.csv:3: another table begins here"),
         ("Ticker;Shares;Price\nAAA;1,234;1\n", "write 1234 without thousands separators, or 1.234 if the comma"),
+        ("Ticker;Shares;Price\nAAA;1.000;25\n", "its point may part thousands or decimals (got '1.000'); write 1000"),
+        (HEAD + "AAA,1,1,USD\n\n" + HEAD + "AAA,1,1,USD\n", "f.csv:5: AAA is there under the headings of rows 1 and 4"),
         ("Ticker;Shares;Price\nAAA;1;1,5\n", "f.csv:2 price: must be a number (got '1,5'); write 1.5 with a decimal"),
         (sample("vanguard.csv").replace("40000001,Van", "40000002,Van"), "--account: 40000001, 40000002"),
         (sample("ark.csv").replace("11/20/2026", "11/19/2026", 1), "has rows of 2 days: 11/19/2026, 11/20/2026"),
@@ -137,6 +142,26 @@ def test_an_unknown_format_account_or_map_is_refused_with_what_there_is(tmp_path
     told = refusal(text, tmp_path, identifiers=str(tmp_path / "two.csv"))
     assert "two.csv:3 cusip: is of A and of B" in told
     assert "two.csv:4 instrument: must not be blank" in told
+
+
+def test_a_blank_name_is_told_once_and_as_a_blank(tmp_path: Path) -> None:
+    said = refusal(HEAD + "AAA,1,1,USD\n,2,1,USD\n", tmp_path)
+
+    assert said == "f.csv:3 instrument: must not be blank; fill it in"
+
+
+def test_cash_of_another_currency_is_no_security_of_the_one_that_is_said_of_all(tmp_path: Path) -> None:
+    rows = "Ticker,Shares,Price{}\nAAA,1,9{}\nUSD,100,1{}\nEUR,5,1{}\n"
+    said = refusal(rows.format("", "", "", ""), tmp_path, currency="EUR")
+
+    assert said.startswith("f.csv:3: USD at a price of 1 EUR would be a security, and reads like cash; add a column")
+    (tmp_path / "cured.csv").write_text(rows.format(",Currency", ",EUR", ",USD", ",EUR"), encoding="utf-8")
+    found = import_positions(tmp_path / "cured.csv")
+    assert [(one.instrument, one.currency) for one in found.holdings] == [
+        ("AAA", "EUR"),
+        ("USD", "USD"),
+        ("EUR", "EUR"),
+    ]
 
 
 def test_errors_of_cells_accounts_values_and_names_are_told_together(tmp_path: Path) -> None:

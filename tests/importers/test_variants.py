@@ -9,6 +9,8 @@ import pytest
 from allocator.errors import BadInput
 from allocator.importers.formats import import_positions
 
+SAMPLES = Path(__file__).parent / "samples"
+
 IBKR = (
     "Open Positions,Header,DataDiscriminator,Asset Category,Currency,Symbol,Quantity,Mult,Cost Price,Cost Basis,"
     "Close Price,Value,Unrealized P/L,Unrealized P/L %,Code\n"
@@ -129,6 +131,15 @@ VARIANTS: dict[str, tuple[str, str, list[str], list[str]]] = {
         "ark ARKQ", ["TSLA 100 250 USD", "USD 5 1 USD"],
         ["SOME HOLDINGS WTS: option or warrant 20.00", "row 5: no quantity is stated"],
     ),
+    "cash under the names that brokers have for it, and columns in short": (
+        "Ticker,Description,Qty,Mkt Price,Mkt Value,CCY\nCash & Cash Investments,--,--,--,20,USD\n"
+        "Money Market,,500,,500,USD\nSPAXX**,HELD IN MONEY MARKET,3,1,3,USD\n,FDIC INSURED DEPOSIT,7,1,7,USD\n"
+        "VTI,SOME FUND,2,10,20,USD\n",
+        "generic main", ["VTI 2 10 USD", "USD 530 1 USD"], [],
+    ),
+    "semicolons, three decimals beside a number that shows what its point is": (
+        "Ticker;Shares;Price;Currency\nAAA;1.125;25.5;EUR\n", "generic main", ["AAA 1.125 25.5 EUR"], [],
+    ),
     "another broker, with dollars behind the names of columns": (
         "Account Summary\nAccount,Net Account Value\nx-1,100\n\n"
         "Symbol,Last Price $,Change $,Quantity,Price Paid $,Value $,Currency\n"
@@ -166,6 +177,14 @@ def test_columns_of_another_broker_are_not_taken_for_schwabs_or_for_dollars(tmp_
     found = import_positions(tmp_path / "f.csv", currency="CAD")
 
     assert (found.format, found.holdings[0].currency) == ("generic", "CAD")
+
+
+@pytest.mark.parametrize(("left", "told"), [("Cash Report", "cash"), ("Open Positions", "positions")])
+def test_a_statement_without_one_of_its_sections_says_so(left: str, told: str, tmp_path: Path) -> None:
+    lines = (SAMPLES / "activity.csv").read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    (tmp_path / "f.csv").write_text("".join(line for line in lines if not line.startswith(left)), encoding="utf-8")
+
+    assert f"no section {left}: no {told} could be read" in import_positions(tmp_path / "f.csv").notes
 
 
 def test_two_statements_of_one_account_are_not_added_up(tmp_path: Path) -> None:

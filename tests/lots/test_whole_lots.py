@@ -272,7 +272,7 @@ def units(plan: Plan) -> Vector:
     return np.array(list(moved.values()))
 
 
-@pytest.mark.parametrize("block", some(range(6), 2))
+@pytest.mark.parametrize("block", some(range(6), 3))
 def test_every_rule_holds_on_the_final_lots_of_random_books(block: int) -> None:
     solved = 0
     for seed in range(100 + 10 * block, 110 + 10 * block):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import cvxpy as cp
 import numpy as np
@@ -18,6 +19,7 @@ from allocator.multistage.program import tree_program
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.single_period import Position
 from tests.agreement import KEPT, OBJECTIVE
+from tests.thoroughness import some
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked
 
 SETS = pytest.mark.parametrize("set_of", [tv, kl, box])
@@ -101,11 +103,9 @@ def again(policy: Policy, node: int) -> Policy:
     return solve_policy(policy.staged.below(node, float(policy.wealth_before[node])), policy.start_of(node))
 
 
-@SETS
-@pytest.mark.parametrize("radius", [0.3, 1.0])
-@pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])
+@pytest.mark.parametrize(("costs", "radius", "set_of"), some(product([COSTS, FREE], [0.3, 1.0], [tv, kl, box]), 5))
 def test_a_re_solve_at_any_node_repeats_what_was_planned_there(
-    set_of: Radius, radius: float, costs: tuple[float, ...]
+    costs: tuple[float, ...], radius: float, set_of: Radius
 ) -> None:
     """Off the adversary's path too. The value is sharp; holdings are as sharp as a flat optimum lets them be."""
     policy = solve_policy(worked(radius=radius, set_of=set_of, costs=costs), CASH_ONLY)

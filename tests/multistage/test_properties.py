@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from allocator.optimization.single_period import Position
 from allocator.rules import Participation
 from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.goals import PiecewiseLinearUtility
+from tests.thoroughness import some
 from tests.trees import CASH_ONLY, COSTS, FREE, GRID, LOADINGS, NAMES, box, kl, revealed, tv, worked
 
 EVERY_COST = pytest.mark.parametrize("costs", [COSTS, FREE], ids=["costs", "free"])
@@ -33,8 +34,7 @@ def log_recourse(staged: MultistageMandate) -> float:
     return (solve_policy(staged, CASH_ONLY, trading=False).objective - solve_policy(staged, CASH_ONLY).objective) * 1e4
 
 
-@EVERY_COST
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("share", "costs"), some(product([0.0, 0.5, 1.0], [COSTS, FREE]), 3))
 def test_averages_and_never_trading_are_no_better_than_the_best_policy_nor_that_than_foresight(
     share: float, costs: tuple[float, ...]
 ) -> None:

@@ -14,6 +14,7 @@ from allocator.optimization.solve import Limits
 from tests.agreement import KEPT, OBJECTIVE
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
+from tests.thoroughness import some
 from tests.trees import of_one
 
 FINE = Limits(tolerance=1e-10)
@@ -34,7 +35,7 @@ def assert_same_optimum(asked: Question) -> None:
     assert max(reading.missed for reading in tree.readings(0)) <= KEPT
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", some(range(20), 3))
 def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_with_costs_and_limits(seed: int) -> None:
     """Caps, a group, cash and turnover, costs by name; every fourth belief leaves a scenario out."""
     asked = random_question(seed, count=6 + seed % 5, ambiguity=SETS[seed % 5], risk_aversion=0.0)
@@ -44,7 +45,7 @@ def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_with_cost
     assert_same_optimum(asked)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", some(range(12), 3))
 def test_a_tree_of_one_decision_gives_the_one_period_program_s_optimum_with_impact(seed: int) -> None:
     assert_same_optimum(rich_question(seed, "impact", ambiguity=SETS[seed % 5], risk_aversion=0.0))
 

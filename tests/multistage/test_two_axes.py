@@ -52,7 +52,7 @@ def test_a_re_solve_at_every_node_repeats_the_policy(root: Path, name: str, ques
     staged, start = asked(book_of(root, name, stated(0.5, 0.5, question, regime)))
     policy = solve_policy(staged, start)
 
-    for node in range(1, staged.tree.nodes):
+    for node in some(range(1, staged.tree.nodes), 3):
         unit = float(policy.wealth_before[node])
         again = solve_policy(staged.below(node, unit), policy.start_of(node))
         assert np.abs(again.holdings[0] - policy.holdings[node] / unit).sum() <= 1e-3

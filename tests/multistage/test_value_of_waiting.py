@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from allocator.multistage.value_of_waiting import (
 from allocator.optimization.single_period import Position
 from allocator.rules import ExposureLimit, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
 from tests.agreement import KEPT
+from tests.thoroughness import some
 from tests.trees import CASH_ONLY, FREE, GPU, NAMES, OPENAI, box, kl, tv, worked
 
 
@@ -71,8 +73,7 @@ def test_at_no_cost_the_policies_that_science_prints_come_out_and_averages_to_th
     assert log_of(found.equivalents.get("averages_once")) == pytest.approx(0.239909, abs=5e-7)
 
 
-@pytest.mark.parametrize("set_of", [tv, kl, box])
-@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize(("share", "set_of"), some(product([0.0, 0.6, 1.0], [tv, kl, box]), 4))  # each of both
 def test_no_value_is_negative_under_any_set(share: float, set_of: object) -> None:
     found = value_of_waiting(worked(share, radius=0.4, set_of=set_of, grid=(0, 4, 8, 15)), CASH_ONLY)  # type: ignore[arg-type]
     values = [found.bps(measure) for measure in MEASURES]

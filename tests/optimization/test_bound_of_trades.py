@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from allocator.types import Vector
 from tests.agreement import KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
+from tests.thoroughness import some
 
 GRID = np.linspace(0, 1, 201)
 
@@ -114,14 +116,12 @@ def nonsense(asked: Question, draw: np.random.Generator) -> DualCertificate:
     )
 
 
-KINDS = (("impact",), ("ellipsoid",), ("box",), ("budget",), RULES, ("impact", "ellipsoid", *RULES))
+KINDS = (("impact", "ellipsoid", *RULES), RULES, ("budget",), ("box",), ("ellipsoid",), ("impact",))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["impact", "ellipsoid", "box", "budget", "rules", "all"])
-@pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
-def test_nonsense_never_proves_more_than_the_optimum(kind: tuple[str, ...], ambiguity: object) -> None:
+@pytest.mark.parametrize(("at", "kind"), some(product(range(len(SETS)), KINDS), 7))  # each set, under another kind
+def test_nonsense_never_proves_more_than_the_optimum(at: int, kind: tuple[str, ...]) -> None:
     """Around the optimum too: the solver's own multipliers, bent a little or a lot."""
-    at = SETS.index(ambiguity)  # type: ignore[arg-type]
     draw = np.random.default_rng(70 + at)
     for aversion in (0.0, 2.0):
         asked = rich_question(at, *kind, ambiguity=SETS[at], risk_aversion=aversion)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from allocator.rules import ConvexRule, LinearRule, VolatilityLimit, WeightAtLea
 from tests.agreement import HOLDINGS, KEPT, OBJECTIVE, SHARP
 from tests.problems import SETS, Question, caps, question
 from tests.textbook_program import CHARGES, RULES, rich_question, textbook_optimum
+from tests.thoroughness import some
 
 ALWAYS_BINDING = [name for name in RULES if name not in ("tracking error", "scenario floor", "worst case", "active")]
 TOGETHER = ("impact", "ellipsoid", *RULES)
@@ -24,7 +26,6 @@ KINDS = [(name,) for name in (*CHARGES, *RULES)] + [TOGETHER, ("impact", "box", 
 EVERY = pytest.mark.parametrize(
     "what", KINDS, ids=lambda what: what[0] if len(what) == 1 else "+".join(what[:2]) + "+all"
 )
-BY_SET = pytest.mark.parametrize("ambiguity", SETS, ids=lambda set_: type(set_).__name__)
 TIGHT = Limits(tolerance=1e-11)
 
 
@@ -39,8 +40,7 @@ def own(asked: Question) -> tuple[LinearRule | ConvexRule, ...]:
     return (*asked.mandate.linear_rules[4:], *asked.mandate.convex_rules)
 
 
-@BY_SET
-@EVERY
+@pytest.mark.parametrize(("what", "ambiguity"), some(product(KINDS, SETS), 3))  # each kind, and each set with many
 def test_a_plan_is_certified_and_is_the_textbook_s(what: tuple[str, ...], ambiguity: Ambiguity) -> None:
     asked = rich(what, ambiguity)
     target, _, certificate = asked.certified()
@@ -90,8 +90,9 @@ def price(asked: Question) -> float:
     return sum(rule.bps_per_point for rule in found if rule.label in mine) / 100
 
 
-@pytest.mark.parametrize("ambiguity", [Singleton(), TotalVariation(0.15), KullbackLeibler(0.05)], ids=["p", "tv", "kl"])
-@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize(
+    ("kind", "ambiguity"), some(product(RULES, [Singleton(), TotalVariation(0.15), KullbackLeibler(0.05)]), 2)
+)
 def test_a_rule_loosened_a_little_gains_what_its_price_said(kind: str, ambiguity: Ambiguity) -> None:
     found = (
         (one, price(one)) for one in (rich_question(seed, kind, ambiguity=ambiguity, room=0.6) for seed in range(20))

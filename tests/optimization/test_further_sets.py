@@ -17,8 +17,9 @@ from allocator.types import Vector
 from tests.agreement import OBJECTIVE
 from tests.further_sets import FURTHER
 from tests.inner_maximisers import inner, random_instance
+from tests.thoroughness import count
 
-INSTANCES = 210
+INSTANCES = count(210, 3)
 
 
 def by_clarabel(problem: cp.Problem) -> float:

@@ -24,10 +24,11 @@ from allocator.types import Vector
 from tests.agreement import OBJECTIVE
 from tests.books import AS_OF
 from tests.problems import SETS, Question, caps, random_portfolios, random_question
+from tests.thoroughness import count
 
 SEEDS = st.integers(0, 10_000)
-SOME = settings(max_examples=25, deadline=None, derandomize=True, database=None)
-FEW = settings(max_examples=12, deadline=None, derandomize=True, database=None)
+SOME = settings(max_examples=count(25, 4), deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=count(12, 3), deadline=None, derandomize=True, database=None)
 ROBUST = ({"set": "total_variation", "radius": 0.2}, {"set": "kl", "radius": 0.1}, {"set": "worst"}, {"set": "none"})
 
 

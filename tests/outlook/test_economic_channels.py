@@ -35,7 +35,7 @@ from allocator.stress_testing.outcomes import outlook_at_draws, stress_base
 from allocator.stress_testing.parameter_stress import model_stress
 from allocator.stress_testing.shocked_book import shock_library
 from tests.outlook.note_as_told import BEFORE, TOLD, TWO_LABS, before, scenarios, told
-from tests.outlook.test_efficiency_model import EVERYWHERE, NAMES, NOTE, WORLDS, instruments, one, years
+from tests.outlook.test_efficiency_model import EVERYWHERE, NAMES, NOTE, WORLDS, assert_printed, instruments, one, years
 from tests.thoroughness import count
 
 DRAW = np.random.default_rng(17)
@@ -51,8 +51,6 @@ def model_of(book: Book) -> CalibratedModel:
 
 
 def test_the_market_block_of_the_note_as_told_is_the_one_printed(root: Path) -> None:
-    market = model_of(told(root)).market
-
     printed = {
         "price": [0.557, 0.481, 0.833, 0.746],
         "usage": [4.073, 1.609, 1.468, 1.320],
@@ -64,7 +62,7 @@ def test_the_market_block_of_the_note_as_told_is_the_one_printed(root: Path) -> 
         "owner_share": [1.0, 1.0, 1.495, 1.495],
         "rival_share": [0.552, 0.601, 0.913, 0.913],
     }
-    assert {name: [round(float(x), 3) for x in getattr(market, name)] for name in printed} == printed
+    assert_printed(model_of(told(root)).market, printed)
 
 
 def test_the_values_of_the_note_as_told_are_those_printed(root: Path) -> None:

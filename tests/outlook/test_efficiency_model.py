@@ -358,6 +358,11 @@ def test_under_the_markets_own_probabilities_every_name_returns_what_it_requires
 # Two printed tables (science §1.5)
 
 
+def assert_printed(market: Market, printed: dict[str, list[float]]) -> None:
+    """Quantities of the market, scenario by scenario, in the digits of a page."""
+    assert {name: [round(float(x), 3) for x in getattr(market, name)] for name in printed} == printed
+
+
 def test_the_market_block_prints_the_worked_scenarios() -> None:
     state = market_quantities(WORLDS, NOTE, 1.0)
 
@@ -371,7 +376,7 @@ def test_the_market_block_prints_the_worked_scenarios() -> None:
         "rent": [1.106, 0.697, 1.108, 1.001],
         "stranded": [0.0, 0.271, 0.0, 0.0],
     }
-    assert {name: [round(float(x), 3) for x in getattr(state, name)] for name in printed} == printed
+    assert_printed(state, printed)
 
 
 def test_the_instrument_block_prints_the_value_multipliers() -> None:

@@ -15,6 +15,7 @@ from allocator.outlook.posterior import belief_path, posterior
 from allocator.outlook.question import DAYS_A_MONTH, DisclosureModel, Question, disclosure_density, silence_probability
 from allocator.types import Vector
 from tests.outlook.questions import LAB, OPENED, claim_probability, generalizable_probability, labs_of, real, said
+from tests.thoroughness import THOROUGH, some
 
 MONTHS = (3, 6, 9, 12, 18, 24)
 PATHS = 200_000
@@ -254,34 +255,35 @@ def followed(question: Question, claims: dict[str, float], today: float, months:
 LABS = {"a": LAB, "b": DisclosureModel(0.6, 0.05, 0.02), "c": DisclosureModel(0.7, 0.1, 0.03)}
 
 
-@pytest.mark.parametrize("frailty", [None, 0.5])
-@pytest.mark.parametrize(
-    ("labs", "claims", "today", "threshold"),
-    [
-        (LABS, {"a": 4.0, "b": 5.0}, 5.5, 0.995),
-        (LABS, {"b": 9.0, "a": 12.0}, 12.5, 0.97),
-        (LABS, {"a": 2.0, "b": 1.0}, 8.0, 0.998),  # both overdue: they come together
-        (LABS, {"a": 14.0, "c": 15.0, "b": 16.0}, 16.2, 0.96),  # nobody is silent any more
-        ({"a": LAB, "b": LAB}, {"a": 4.0}, 5.0, 0.95),
-        ({"a": LAB, "b": LAB}, {"a": 9.0}, 9.5, 0.9),
-        ({"a": LAB, "b": DisclosureModel(0.85, 0.136, 0.3, lag_months=8.0), "c": LAB}, {"a": 5.0}, 6.0, 0.97),
-        ({"a": LAB, "b": LAB}, {}, 3.0, 0.9),
-        ({"a": LAB, "b": DisclosureModel(0.9, 0.2, 0.01, lag_months=5.0)}, {}, 3.0, 0.93),
-    ],
-)
+CASES: list[tuple[dict[str, DisclosureModel], dict[str, float], float, float]] = [
+    (LABS, {"a": 4.0, "b": 5.0}, 5.5, 0.995),
+    (LABS, {"b": 9.0, "a": 12.0}, 12.5, 0.97),
+    (LABS, {"a": 2.0, "b": 1.0}, 8.0, 0.998),  # both overdue: they come together
+    (LABS, {"a": 14.0, "c": 15.0, "b": 16.0}, 16.2, 0.96),  # nobody is silent any more
+    ({"a": LAB, "b": LAB}, {"a": 4.0}, 5.0, 0.95),
+    ({"a": LAB, "b": LAB}, {"a": 9.0}, 9.5, 0.9),
+    ({"a": LAB, "b": DisclosureModel(0.85, 0.136, 0.3, lag_months=8.0), "c": LAB}, {"a": 5.0}, 6.0, 0.97),
+    ({"a": LAB, "b": LAB}, {}, 3.0, 0.9),
+    ({"a": LAB, "b": DisclosureModel(0.9, 0.2, 0.01, lag_months=5.0)}, {}, 3.0, 0.93),
+]
+
+
+@pytest.mark.parametrize(("frailty", "case"), some(product([None, 0.5], CASES), 2))  # nine: each with or without
 def test_open_claims_silence_and_the_next_claim_settle_as_simulated(
-    labs: dict[str, DisclosureModel], claims: dict[str, float], today: float, threshold: float, frailty: float | None
+    frailty: float | None, case: tuple[dict[str, DisclosureModel], dict[str, float], float, float]
 ) -> None:
+    labs, claims, today, threshold = case
     question = real(labs=labs, threshold=threshold, frailty=frailty)
     told = [said(after(at), "claim", name) for name, at in claims.items()]
     assert belief_path(question, told, after(today)).settled is None
 
     found = settlement_distribution(question, told, after(today))
-    dates, weight = followed(question, claims, today, 14.0, seed=1)
+    ahead = (0.0, 0.7, 1.35, 1.65, 2.35, 2.65, 2.85, 3.15, 5.0, *((8.0, 13.5) if THOROUGH else ()))
+    dates, weight = followed(question, claims, today, ahead[-1] + 0.5, seed=1)
 
     weight = weight / weight.sum()
     error = 4 * float(np.sqrt((weight**2).sum())) / 2 + 0.004  # claims stand on whole days
-    for months in (0.0, 0.7, 1.35, 1.65, 2.35, 2.65, 2.85, 3.15, 5.0, 8.0, 13.5):
+    for months in ahead:
         assert found.within(months) == pytest.approx(float(weight[dates <= months].sum()), abs=error)
     assert found.within(36) > 0.05
 

@@ -15,9 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.warm import command, warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("**/*.md")))]
@@ -34,7 +38,7 @@ def examples(page: str) -> list[tuple[list[str], str | None]]:
                 command = COMMAND.match(joined := re.sub(r"\\\n> ", "", shown))[0]
                 found.append((["bash", "-c", command], joined[len(command) + 1 :]))
         elif language == "python":
-            found.append(([sys.executable, "-W", "error", "-c", body], None))
+            found.append((["python-block", body], None))
         elif language == "result":
             found[-1] = (found[-1][0], body)
     return found
@@ -49,30 +53,42 @@ def difference(shown: str, printed: str) -> str:
     return checker.output_difference(doctest.Example("", want), got, flags)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_example_of_a_page_does_what_it_shows(page: str, committed: list[Path], tmp_path: Path) -> None:
-    for path in committed:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / path, tmp_path / path)
+@pytest.fixture(scope="module")
+def shell() -> Iterator[dict[str, str]]:
+    """The environment of a shell in which `allocator`, and what runs blocks, start with the libraries imported."""
     binaries = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80", "NO_COLOR": "1"}
+    with tempfile.TemporaryDirectory() as place:  # a socket has room for a short path only
+        door, programs = Path(place, "door"), Path(place, "bin")
+        for name in ("allocator", "python-block"):
+            command(door, programs / name, name)
+        with warm(door, environment):
+            yield environment | {"PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
 
-    for command, shown in examples((ROOT / page).read_text(encoding="utf-8")):
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_of_a_page_does_what_it_shows(
+    page: str, committed: list[Path], tmp_path: Path, shell: dict[str, str]
+) -> None:
+    for path in committed:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, tmp_path / path)
+    for example, shown in examples((ROOT / page).read_text(encoding="utf-8")):
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            example, cwd=tmp_path, env=shell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, encoding="utf-8", check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{page}: {command[-1]}\n{done.stdout}"
+        assert done.returncode == 0, f"{page}: {example[-1]}\n{done.stdout}"
         if shown is not None:
-            assert not (told := difference(shown, done.stdout)), f"{page}: {command[-1]}\n{told}"
+            assert not (told := difference(shown, done.stdout)), f"{page}: {example[-1]}\n{told}"
 
 
 def test_the_readme_shows_a_command_and_a_library_example() -> None:
-    commands = [command for command, _ in examples((ROOT / "README.md").read_text(encoding="utf-8"))]
+    commands = [example for example, _ in examples((ROOT / "README.md").read_text(encoding="utf-8"))]
 
-    assert any(command[0] == "bash" and "allocator rebalance" in command[-1] for command in commands)
-    assert any(command[0] == sys.executable for command in commands)
+    assert any(one[0] == "bash" and "allocator rebalance" in one[-1] for one in commands)
+    assert any(one[0] == "python-block" for one in commands)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

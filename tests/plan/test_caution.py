@@ -55,7 +55,7 @@ def test_cost_and_protection_begin_at_nothing_and_never_fall(study: CautionStudy
         for name in ("cost_bps", "protection_bps"):
             values = [getattr(row, name) for row in one.rows]
             assert all(after >= before - 0.01 for before, after in pairwise(values))
-        assert one.rows[-1].apart == 0
+        assert one.rows[-1].distance == 0
 
 
 def test_a_plan_of_the_study_is_the_book_s_own_at_that_caution(study: CautionStudy, root: Path) -> None:

@@ -24,7 +24,7 @@ from tests.lots.test_whole_lots import small
 from tests.thoroughness import count
 
 AS_OF = dt.date(2026, 11, 20)
-REFUSED, REVIEWED = count(500, 10), count(20, 20)
+REFUSED, REVIEWED = count(500, 50), count(20, 20)
 PARTS = 10
 
 

@@ -18,8 +18,8 @@ from allocator.plan.rebalance import rebalance
 from tests.lots.test_whole_lots import random_book
 from tests.thoroughness import count
 
-BOOKS = count(300, 5)
-PARTS = [range(i, BOOKS, 10) for i in range(10)]
+BOOKS = count(300, 10)
+PARTS = [range(i, BOOKS, count(10, 2)) for i in range(count(10, 2))]
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -138,14 +139,24 @@ def test_positions_of_the_document_add_up_to_its_totals() -> None:
     assert [*document["risk"]] == ["before", "target", "after"]
     for risk in document["risk"].values():
         rows = risk["positions"]
-        assert sum(row["volatility"] for row in rows) == pytest.approx(risk["volatility"], abs=1e-10)
+        assert sum(row["volatility"] for row in rows) == pytest.approx(risk["volatility"], abs=1e-6)
         for at, tail in enumerate(risk["tails"]):
             added = sum(row["expected_shortfall"][at] for row in rows)
-            assert added == pytest.approx(tail["expected_shortfall"], abs=1e-10)
-        assert sum(row["shocks"]["glut"] for row in rows) == pytest.approx(risk["shocks"]["glut"], abs=1e-10)
+            assert added == pytest.approx(tail["expected_shortfall"], abs=1e-6)
+        assert sum(row["shocks"]["glut"] for row in rows) == pytest.approx(risk["shocks"]["glut"], abs=1e-6)
         assert list(risk["largest"].values()) == sorted(risk["largest"].values(), reverse=True)
     measured = next(row["measured"] for row in document["rules"] if row["rule"].startswith("loss under glut"))
     assert measured == pytest.approx(-document["risk"]["after"]["shocks"]["glut"], abs=1e-8)
+
+
+def test_risk_of_the_document_has_no_more_decimals_than_are_stable_and_no_zero_a_sign() -> None:
+    empty = of_holdings(book(quantity=0.0, returns={"base": [0.0] * 4, "other": [0.0] * 4}))
+    texts: list[str] = []
+    for risk in (risk_document(empty), plan_document(listed())["risk"]["target"]):
+        json.loads(json.dumps(risk), parse_float=texts.append)
+
+    assert [text for text in texts if round(float(text), 8) != float(text) or text == "-0.0"] == []
+    assert len(set(texts)) > 20
 
 
 def of_holdings(made: Book) -> RiskFigures:

@@ -50,7 +50,7 @@ def at_desk(book: Book) -> Desk:
     [
         ({}, []),
         ({"belief": 0.3}, ["believe.generalizable=0.3"]),
-        ({"risk": 4.0, "turnover": 0.3}, ["mandate.risk_aversion=4.0", "mandate.max_turnover=0.3"]),
+        ({"risk": 4.0, "turnover": 0.32}, ["mandate.risk_aversion=4.0", "mandate.max_turnover=0.32"]),
         ({"robust.regime": 0.1}, ["robust.regime.caution=0.1"]),
         ({"cap capital_intensity": 0.5}, ["mandate.buckets.capital_intensity.max=0.5"]),
     ],

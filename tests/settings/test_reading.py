@@ -290,6 +290,13 @@ def test_a_wrong_setting_is_refused_with_line_key_value_and_cure(
         ),
         ("as_of = 2026-11-20\n", "", "book.toml:1 book.as_of", "is required", "add it"),
         ('"USD"', '"usd"', "book.toml:3 book.currency", "must match pattern", "three capital letters"),
+        (
+            "[scenarios.base]",
+            '[tables.prices]\nurl = "sqlite:///a.db"\nquery = " "\n[scenarios.base]',
+            "book.toml:8 tables.prices.query",
+            "must not be blank",
+            "write one select",
+        ),
         ('"Least"', '""', "book.toml:2 book.name", "at least 1 character", "write something"),
         ("[scenarios.base]\nprobability = 1.0", "", "book.toml scenarios", "is required", "add it"),
         (

@@ -21,6 +21,7 @@ from allocator.stress_testing.belief_map import BeliefMap, belief_grid, belief_m
 from tests import books
 from tests.agreement import OBJECTIVE
 from tests.stress_testing.known_books import best, two_names
+from tests.thoroughness import some
 
 
 @cache
@@ -97,12 +98,15 @@ def test_two_scenarios_are_a_line_with_the_closed_form_on_it() -> None:
         assert weights[:2] == pytest.approx(np.maximum(best(float(belief[0])), 0), abs=3e-5)
 
 
-def test_jobs_change_no_digit_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jobs", some((1, 2), 2))
+def test_made_again_by_any_number_of_jobs_the_map_has_the_same_digits(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("allocator.stress_testing.reoptimization.ALONE_SECONDS", 0.02)
-    two = belief_map(listed(), steps=6, jobs=2)
+    again = belief_map(listed(), steps=6, jobs=jobs)
 
-    assert (two.weights == small().weights).all()
-    assert (two.objective == small().objective).all()
+    assert (again.weights == small().weights).all()
+    assert (again.objective == small().objective).all()
 
 
 def test_ctrl_c_leaves_a_map_with_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
