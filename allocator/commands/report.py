@@ -66,11 +66,12 @@ def _drawn(documents: Documents, file: str | None) -> tuple[bytes, list[str]]:
         BadInput: the extra `report` is not installed, or the file is not as `rebalance` writes it.
     """
     from allocator.errors import BadInput
-    from allocator.reporting.page import report as page
-    from allocator.reporting.page import sections
+    from allocator.reporting.page import as_printable, page_of, sections
 
     try:
-        return page(documents).encode(), [section.id for section in sections(documents)]
+        documents = as_printable(documents)
+        shown = sections(documents)
+        return page_of(documents, shown).encode(), [section.id for section in shown]
     except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
         if file is None:
             raise

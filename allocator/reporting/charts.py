@@ -123,7 +123,7 @@ class Rows:
         self.names, self.width, self.unit, self.title = names, width, unit, title
         self.narrow, self.indents = width < NARROW, indents or [0.0] * len(names)
         longest = max(map(text_width, [*names, *self.notes]), default=0.0) + max(self.indents, default=0.0) + 12
-        named = 7.0 if self.narrow and dots else 1.0 if self.narrow else min(longest, 0.42 * width, 290.0)
+        named = 7.0 if self.narrow and dots else 1.0 if self.narrow else min(longest, 0.45 * width, 320.0)
         self.left = named if left is None else left
         self.pitch = lines * _BAR + _GAP + self.narrow * _NAME
         self.top, self.layers = 0.0, list[Spec]()

@@ -76,7 +76,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("slider", "Target weights at another belief", (), ("break_evens", "reversals")),
     ("beliefs", "Beliefs", ("views",), ("beliefs", "signals", "settled_within", "observations")),
     ("returns", "Returns and their drivers", (), ("returns",)),
-    ("reviews", "Reviews and release of caution", (), ("review_trades", "review_weights")),
+    ("reviews", "Reviews", (), ("review_trades", "review_weights")),
     ("reasons", "Reasons for each order", (), ()),
     ("limits", "Limits and shadow prices", ("shadow_prices",), ()),
     ("risk", "Risk", ("tails",), ("risk_by_name", "shocks_by_name")),
@@ -93,10 +93,18 @@ def report(documents: Documents, desk: Mapping[str, Any] | None = None) -> str:
     Raises:
         BadInput: the extra `report` is not installed.
     """
-    documents = as_printable(documents)
+    own = as_printable(documents)
+    return page_of(own, sections(own), desk)
+
+
+def page_of(documents: Documents, shown: Sequence[Section], desk: Mapping[str, Any] | None = None) -> str:
+    """The page of sections that were made of these documents, all of it printable.
+
+    Raises:
+        BadInput: the extra `report` is not installed.
+    """
     plan = documents["plan"]
-    shown_sections = sections(documents)
-    sliders = [section.slider for section in shown_sections if section.slider]
+    sliders = [section.slider for section in shown if section.slider]
     return str(
         _template().render(
             title=f"{plan['book']['name']} · {plan['book']['as_of']}",
@@ -105,7 +113,7 @@ def report(documents: Documents, desk: Mapping[str, Any] | None = None) -> str:
             verdict=_verdict(plan),
             tiles=_tiles(plan),
             answers=_answers(documents),
-            sections=shown_sections,
+            sections=shown,
             computed=_json({"slider": sliders[0] if sliders else None, "desk": desk}),
             style=_colours() + _file("page.css"),
             script=_file("page.js") + (_file("desk.js") if desk else ""),
