@@ -76,7 +76,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("slider", "Target weights at another belief", (), ("break_evens", "reversals")),
     ("beliefs", "Beliefs", ("views",), ("beliefs", "signals", "settled_within", "observations")),
     ("returns", "Returns and their drivers", (), ("returns",)),
-    ("reviews", "Reviews and release of caution", (), ("review_trades", "review_weights")),
+    ("reviews", "Reviews and cost of robustness", (), ("review_trades", "review_weights")),
     ("reasons", "Reasons for each order", (), ()),
     ("limits", "Limits and shadow prices", ("shadow_prices",), ()),
     ("risk", "Risk", ("tails",), ("risk_by_name", "shocks_by_name")),
