@@ -436,7 +436,7 @@ _CURES = {
 }
 
 
-_SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+_SECRET_KEY = re.compile("passw|passphrase|(^|_)pass$|pwd|secret|(^|_)token$", re.IGNORECASE)
 """Keys whose values no error repeats."""
 
 
