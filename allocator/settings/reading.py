@@ -437,7 +437,7 @@ _CURES = {
 
 
 _NOT_BLANK = {"why": "say why it is right", "query": "write one select"}
-_SECRET_KEY = re.compile("pass|pwd|secret|token", re.IGNORECASE)
+_SECRET_KEY = re.compile("passw|passphrase|(^|_)pass$|pwd|secret|(^|_)token$", re.IGNORECASE)
 """Keys whose values no error repeats."""
 
 

@@ -15,6 +15,8 @@ from allocator.book.loading import load
 from allocator.errors import BadInput
 
 WORDS = re.compile(r"generalizable|jevons|token", re.IGNORECASE)
+WORDS_IN_CODE = re.compile(r"generalizable|jevons|tokens|token_?reduction", re.IGNORECASE)
+"""A token of an address or of a login is none of the note's."""
 
 
 def refused(folder: Path, *overrides: str) -> list[str]:
@@ -151,6 +153,6 @@ def test_outside_the_efficiency_model_no_code_has_the_words_of_its_question(root
         for path in sorted((root / "allocator").rglob("*.py"))
         if not path.name.startswith("efficiency_model")
         for line in path.read_text().splitlines()
-        if WORDS.search(line)
+        if WORDS_IN_CODE.search(line)
     ]
     assert found == []
