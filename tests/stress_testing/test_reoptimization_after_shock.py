@@ -96,7 +96,7 @@ def test_experts_have_heard_the_news_when_a_tree_is_reoptimised(root: Path) -> N
     told = ShockSection.model_validate({"signals": [{"kind": "claim", "source": "OpenAI", "after_months": 3.0}]})
     after = apply_shock(made, build_outlook(made), "it", told)
     then = shock_effects._by_the_day(after.book, after)
-    outlook = shock_effects._from_the_day(after.book, then, after.outlook)
+    outlook = shock_effects._from_the_day(after.book, then, after.outlook, told)
     guarded = build_multistage_mandate(then, outlook, after.ambiguity).mandates[0].ambiguity
     assert isinstance(guarded, ExpertHull)
     assert isinstance(after.ambiguity, ExpertHull)
