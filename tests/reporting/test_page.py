@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import html
 import json
 import os
 import re
@@ -158,9 +159,26 @@ def test_the_first_screen_answers_what_why_what_if_and_when(browser: Any, writte
     assert re.match(r"Sell [\d,]+ USD: .*; buy [\d,]+ USD: .*; costs [\d,]+ USD\.", answers["What is traded"])
     assert re.search(r"in bps of the account: .*risk [+-]\d", answers["Why"])
     assert re.search(r"worst scenario, .* returns -?\d.*worst shock, .* at once", answers["If the belief is wrong"])
-    assert re.search(r"P\(generalizable\), now \d.*(falls|rises) to \d.*Silence alone", answers["Look again"])
+    assert "Silence alone settles the question by" in answers["Look again"]
     end = page.evaluate("document.querySelector('.answers').getBoundingClientRect().bottom")
     assert end <= 900  # the height of the screen
+
+
+def test_it_is_said_at_which_beliefs_nearest_to_the_books_own_the_trades_change(parts: dict[str, Any]) -> None:
+    turned = copy.deepcopy(parts)
+    axis = turned["stress"]["beliefs"]["axes"][0]
+    axis["stated"] = 0.5
+    axis["break_evens"] = [
+        {"kind": kind, "what": what, "probability": None if by is None else 0.5 + by, "distance": by}
+        | {"axis": axis["axis"]}
+        for kind, what, by in (("trade", "A is no longer bought", -0.2), ("trade", "B is no longer sold", -0.1),
+                               ("trade", "C is no longer sold", 0.3), ("trade", "D is no longer sold", None),
+                               ("weight", "E is no longer above F", 0.01))
+    ]  # fmt: skip
+    text = html.unescape(report(turned))  # type: ignore[arg-type]  # a plain dict in a test
+
+    told = "now 50.0%, falls to 40.0% (B is no longer sold) or rises to 80.0% (C is no longer sold)."
+    assert f"When P({axis['axis']}), {told}" in text
 
 
 def test_every_chart_has_its_title_above_it_and_stands_within_its_section(browser: Any, written: Path) -> None:
