@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import csv
 import io
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -12,6 +16,7 @@ import pytest
 
 from allocator.reporting.tables import OF_FORMAT, Table, plan_tables
 from allocator.reporting.workbook import workbook
+from tests.thoroughness import THOROUGH
 
 
 def numbers(document: object) -> Iterator[float]:
@@ -78,3 +83,25 @@ def test_no_cell_of_a_workbook_is_a_formula_or_a_link(documents: dict[str, Any],
     sheet = openpyxl.load_workbook(io.BytesIO(workbook({"orders": plan_tables(plan)["orders"]}, "USD")))["orders"]
 
     assert (sheet["B2"].data_type, sheet["B2"].value, sheet["B2"].hyperlink) == ("s", name[:32_767], None)
+
+
+@pytest.mark.skipif(not THOROUGH, reason="in make thorough alone: a spreadsheet program is large and slow to start")
+def test_a_spreadsheet_program_reads_the_numbers_of_the_document(documents: dict[str, Any], tmp_path: Path) -> None:
+    """LibreOffice, without a screen: what it writes as CSV at full precision is what stands in the tables."""
+    office = shutil.which("soffice")
+    if office is None:
+        pytest.skip("LibreOffice is not installed")
+    tables = tables_of(documents["rebalance"])
+    (tmp_path / "plan.xlsx").write_bytes(workbook(tables, "USD"))
+    as_csv = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false,false,false,false,-1"  # all sheets, as stored
+    command = [office, f"-env:UserInstallation={(tmp_path / 'home').as_uri()}", "--headless", "--convert-to", as_csv]
+    subprocess.run([*command, "plan.xlsx"], cwd=tmp_path, check=True, capture_output=True)
+    for name, table in tables.items():
+        with (tmp_path / f"plan-{name}.csv").open(encoding="utf-8", newline="") as opened:
+            _, *rows = csv.reader(opened)
+        assert len(rows) == len(table.rows)
+        for row, wanted in zip(rows, table.rows, strict=True):
+            for cell, was in zip(row, wanted, strict=False):
+                if isinstance(was, int | float) and not isinstance(was, bool):
+                    number = float(cell.rstrip("%")) / (100 if cell.endswith("%") else 1)
+                    assert number == pytest.approx(was, rel=1e-12, abs=0)
