@@ -87,7 +87,7 @@ def test_no_cell_of_a_workbook_is_a_formula_or_a_link(documents: dict[str, Any],
 
 @pytest.mark.skipif(not THOROUGH, reason="in make thorough alone: a spreadsheet program is large and slow to start")
 def test_a_spreadsheet_program_reads_the_numbers_of_the_document(documents: dict[str, Any], tmp_path: Path) -> None:
-    """LibreOffice, without a screen: what it writes as CSV at full precision is what stands in the tables."""
+    """LibreOffice, without a screen: what it writes as CSV is what stands in the tables, to nine digits."""
     office = shutil.which("soffice")
     if office is None:
         pytest.skip("LibreOffice is not installed")
@@ -104,4 +104,4 @@ def test_a_spreadsheet_program_reads_the_numbers_of_the_document(documents: dict
             for cell, was in zip(row, wanted, strict=False):
                 if isinstance(was, int | float) and not isinstance(was, bool):
                     number = float(cell.rstrip("%")) / (100 if cell.endswith("%") else 1)
-                    assert number == pytest.approx(was, rel=1e-12, abs=0)
+                    assert number == pytest.approx(was, rel=1e-8, abs=0)  # as many digits as it writes
