@@ -340,3 +340,15 @@ def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> 
 
     assert done.exit_code == 4
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(parts: dict[str, Any]) -> None:
+    short = copy.deepcopy(parts["plan"])
+    for name in ("before", "target", "after"):
+        short["risk"][name]["tails"] = [row for row in short["risk"][name]["tails"] if row["days"] != 10]
+    days = copy.deepcopy(short)
+    for name in ("before", "target", "after"):
+        days["risk"][name]["tails"] = [row for row in days["risk"][name]["tails"] if row["days"] is None]
+
+    assert "VaR 95%, 1 day<" in report({"plan": short})
+    assert "VaR 95%, horizon<" in report({"plan": days})
