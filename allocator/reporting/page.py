@@ -288,7 +288,10 @@ def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
     told.append(("volatility, a year", *(f"{risk['volatility']:z.1%}" for risk in (current, proposed))))
     days = max((row["days"] for row in proposed["tails"] if row["days"] is not None), default=None)
     over = "horizon" if days is None else "1 day" if days == 1 else f"{days} days"
-    for span, key, name in ((days, "value_at_risk", f"VaR 95%, {over}"), (None, "expected_shortfall", "ES 95%, horizon")):
+    for span, key, name in (
+        (days, "value_at_risk", f"VaR 95%, {over}"),
+        (None, "expected_shortfall", "ES 95%, horizon"),
+    ):
         told.append((name, *(f"{_tail(risk, span, 0.95)[key]:z.1%}" for risk in (current, proposed))))
     told.append(("effective names", *(f"{risk['effective_names']:.1f}" for risk in (current, proposed))))
     return [{"name": name, "before": old, "after": new} for name, old, new in told]
