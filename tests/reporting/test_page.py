@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from allocator.__main__ import main
+from allocator.book.loading import load
+from allocator.plan.document import plan_document
+from allocator.plan.rebalance import rebalance
 from allocator.reporting.page import as_read, report, sections
 from tests.command_line import runner
 
@@ -342,13 +345,8 @@ def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> 
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(parts: dict[str, Any]) -> None:
-    short = copy.deepcopy(parts["plan"])
-    for name in ("before", "target", "after"):
-        short["risk"][name]["tails"] = [row for row in short["risk"][name]["tails"] if row["days"] != 10]
-    days = copy.deepcopy(short)
-    for name in ("before", "target", "after"):
-        days["risk"][name]["tails"] = [row for row in days["risk"][name]["tails"] if row["days"] is None]
+@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, horizon<")])
+def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(root: Path, months: float, told: str) -> None:
+    book = load(root / "tests" / "typed", overrides=[f"horizon.months={months}"])
 
-    assert "VaR 95%, 1 day<" in report({"plan": short})
-    assert "VaR 95%, horizon<" in report({"plan": days})
+    assert told in report({"plan": plan_document(rebalance(book))})
