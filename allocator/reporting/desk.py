@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-
 from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, Infeasible, did_you_mean
 from allocator.mandate.builder import build_mandate
@@ -124,6 +122,10 @@ class Answer(TypedDict, total=False):
     fixes: list[Fix]
 
 
+_LARGEST = 1e300
+"""Of what a knob may be asked for: beyond it there is no number, and nothing that is none is below it."""
+
+
 class Desk:
     """One book at many settings; each shape of program is compiled once."""
 
@@ -143,7 +145,7 @@ class Desk:
             knob = by_id.get(name)
             if knob is None:
                 raise BadInput.of("desk", "this book has no such knob", did_you_mean(name, by_id), value=name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
                 raise BadInput.of(
                     "desk", "is no number", f"choose from {knob.low:g} to {knob.high:g}", column=knob.label
                 )

@@ -64,7 +64,9 @@ class DeskServer:
     def _refusal(self, request: Request, token: object) -> Response | None:
         if request.headers.get("host") not in self._hosts:
             return PlainTextResponse("This desk answers at its own address alone.", 421, _HEADERS)
-        if not isinstance(token, str) or not secrets.compare_digest(token.encode(), self.token.encode()):
+        if not isinstance(token, str) or not secrets.compare_digest(
+            token.encode(errors="surrogatepass"), self.token.encode()
+        ):
             told = "The desk wants the token of the address that it printed: open that address."
             return PlainTextResponse(told, 403, _HEADERS)
         return None
@@ -99,7 +101,7 @@ class DeskServer:
         asked = await self._question(request)
         if isinstance(asked, Response):
             return asked
-        sequence = asked.get("sequence", 0)
+        sequence = own if type(own := asked.get("sequence")) is int else 0
         answer, status = await run_in_threadpool(self._answered, lambda: self._desk.answer(*_setting(asked)))
         return JSONResponse({"sequence": sequence, **as_printable(answer)}, status, _HEADERS)
 
@@ -108,7 +110,7 @@ class DeskServer:
         if isinstance(asked, Response):
             return asked
         answer, status = await run_in_threadpool(self._answered, lambda: self._written(asked))
-        return JSONResponse(answer, status, _HEADERS)
+        return JSONResponse(as_printable(answer), status, _HEADERS)
 
     def _written(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         turned, more = _setting(asked)

@@ -224,6 +224,25 @@ def test_only_the_address_that_was_printed_is_answered(served: tuple[DeskServer,
     assert client.post("/solve", json=asked, headers={"Host": "localhost:8765"}).json()["sequence"] == 1
 
 
+def test_what_is_no_number_and_no_text_is_answered_in_words(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
+    server, client, _ = served
+    start, head = f'{{"token": "{server.token}", ', {"Content-Type": "application/json"}
+    asked = [
+        '"sequence": NaN}',
+        '"turned": {"belief": 1%s}}' % ("0" * 400),
+        '"turned": {"\\ud800": 1}}',
+        '"more": ["\\ud800"]}',
+    ]
+    found = [
+        client.post(path, content=start + one, headers=head) for path in ("/solve", "/orders") for one in asked[1:]
+    ]
+
+    assert client.post("/solve", content=start + asked[0], headers=head).json()["sequence"] == 0
+    assert [answer.status_code for answer in found] == [400] * 6
+    assert "is no number; choose from 0.01 to 0.99" in found[0].json()["error"]
+    assert client.post("/solve", content='{"token": "\\ud800"}', headers=head).status_code == 403
+
+
 def test_a_knob_beyond_its_range_is_answered_in_words(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
     server, client, _ = served
     answer = client.post("/solve", json={"token": server.token, "sequence": 3, "turned": {"belief": 2}})
