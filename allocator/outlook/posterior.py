@@ -84,10 +84,10 @@ def elasticity(
         if signal.kind != "usage" or (until is not None and signal.date > until):
             continue
         x, y = signal.price_fall, signal.usage_growth
-        told = x**2 * variance + demand.noise**2
+        told = np.float64(x**2 * variance + demand.noise**2)  # 0 where both round to it: no number, which is refused
         # never variance·(1 − gain·x): that difference rounds to 0 where the noise is small
         mean, variance = mean + variance * x / told * (y - x * mean), variance * (demand.noise**2 / told)
-    return mean, float(np.sqrt(variance))
+    return float(mean), float(np.sqrt(variance))
 
 
 def posterior(question: Question, signals: Sequence[Signal], days: Sequence[dt.date]) -> Matrix:

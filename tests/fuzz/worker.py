@@ -22,6 +22,7 @@ import pyarrow.parquet  # noqa: F401
 
 import allocator.book.book as book_module
 from allocator.book.book import Book
+from allocator.book.defaults import ACCOUNT
 from allocator.commands.options import error_document
 from allocator.display.console import show_refusal
 from allocator.errors import AllocatorError
@@ -79,7 +80,7 @@ def disagreements(book: Book, files: dict[str, bytes]) -> Iterator[str]:
     at = {name: i for i, name in enumerate(book.instruments)}
     for row in _records(files.get("holdings.csv")):
         i = at.get(row["instrument"])
-        if i is None or row["account"] != book.account:
+        if i is None or row.get("account", ACCOUNT) != book.account:
             continue
         wanted = {"quantity": book.quantities[i], "price": book.quoted_prices[i]}
         wanted |= {"lot_size": book.lot_sizes[i]} if row.get("lot_size") else {}

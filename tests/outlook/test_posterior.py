@@ -15,6 +15,7 @@ from allocator.errors import BadInput
 from allocator.outlook.posterior import (
     BeliefRanges,
     elasticity,
+    log_evidence,
     posterior,
     posterior_bounds,
     update_market_probabilities,
@@ -557,6 +558,13 @@ def test_the_elasticity_keeps_its_error_however_small_the_noise() -> None:
 
     assert mean == pytest.approx(0.45 / 0.25, abs=1e-9)
     assert deviation == pytest.approx(1e-9 / 0.25, rel=1e-6)
+
+
+def test_a_noise_whose_square_is_no_number_is_refused_where_a_second_figure_asks_for_it() -> None:
+    question = asked(demand=DemandElasticity(1.2, 0.6, 1e-200))
+
+    with pytest.raises(BadInput, match="what the usage figures say"):
+        log_evidence(question, [usage(at(1), 0.25, 0.45), usage(at(2), 0.25, 0.45)], [at(3)])
 
 
 def test_claims_against_hardly_any_background_are_certain_and_finite() -> None:
