@@ -22,7 +22,9 @@ from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
 from allocator.plan.rebalance import with_tried_fixes
+from allocator.plan.risk_figures import RiskDocument, risk_document, risk_figures
 from allocator.plan.targets import solve_certified
+from allocator.presentation import describe_span
 from allocator.rules import Trade
 from allocator.settings.reading import with_overrides
 
@@ -116,6 +118,7 @@ class Answer(TypedDict, total=False):
     trades: dict[str, float]
     scenarios: dict[str, float]
     figures: dict[str, float]
+    risk: RiskDocument
     binding: list[str]
     certificate: str
     conflict: str
@@ -221,6 +224,7 @@ def _shown(book: Book, outlook: Outlook, mandate: Mandate, target: Trade) -> Ans
     adverse = -mandate.ambiguity.worst_case(-gains, outlook.probabilities)
     bought, sold = target.bought / unit, target.sold / unit
     traded = (bought - sold) * book.value
+    risk = risk_figures(book, outlook, target, book.settings.mandate.max_participation)
     return {
         "weights": {name: round(float(part), 8) + 0.0 for name, part in zip(names, target.all_weights, strict=True)},
         "trades": {name: round(float(amount), 2) + 0.0 for name, amount in zip(book.instruments, traded, strict=True)},
@@ -229,5 +233,9 @@ def _shown(book: Book, outlook: Outlook, mandate: Mandate, target: Trade) -> Ans
             "expected_return": round(float(outlook.probabilities @ gains), 8),
             "adverse_expected_return": round(float(adverse), 8),
             "turnover": round(max(float(bought.sum()), float(sold.sum())), 8),
+            "volatility": round(risk.volatility, 8),
+            f"VaR 99% over {describe_span(risk.longest)}": round(risk.tails[risk.longest, 0.99].value_at_risk, 8),
+            "effective_names": round(risk.effective_names, 8),
         },
+        "risk": risk_document(risk),
     }

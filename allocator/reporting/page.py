@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any, TypedDict
 
 from allocator.errors import BadInput, printable
+from allocator.presentation import describe_span
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
 from allocator.reporting.charts import Spec
 from allocator.reporting.drawings import DARK, LIGHT, PAGE, svg
@@ -287,10 +288,9 @@ def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
     told.append(("volatility, a year", *(f"{risk['volatility']:z.1%}" for risk in (current, proposed))))
     days = max((row["days"] for row in proposed["tails"] if row["days"] is not None), default=None)
-    over = "horizon" if days is None else "1 day" if days == 1 else f"{days} days"
     for span, key, name in (
-        (days, "value_at_risk", f"VaR 95%, {over}"),
-        (None, "expected_shortfall", "ES 95%, horizon"),
+        (days, "value_at_risk", f"VaR 95%, {describe_span(days)}"),
+        (None, "expected_shortfall", f"ES 95%, {describe_span(None)}"),
     ):
         told.append((name, *(f"{_tail(risk, span, 0.95)[key]:z.1%}" for risk in (current, proposed))))
     told.append(("effective names", *(f"{risk['effective_names']:.1f}" for risk in (current, proposed))))

@@ -345,7 +345,7 @@ def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> 
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, horizon<")])
+@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, the horizon<")])
 def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(root: Path, months: float, told: str) -> None:
     book = load(root / "data" / "listed", overrides=[f"horizon.months={months}"])
 
