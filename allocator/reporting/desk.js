@@ -115,7 +115,7 @@ at("desk-keep").addEventListener("click", () => {
 });
 at("desk-write").addEventListener("click", async () => {
   tell("planning whole lots …");
-  try { const done = await post("/orders", { turned, more }); tell(done.error || "wrote " + done.written.join(" and ")); }
+  try { const done = await post("/orders", { turned, more, shown: current.shown }); tell(done.error || "wrote " + done.written.join(" and ")); }
   catch (error) { tell("The desk does not answer: is it still running?"); }
 });
 at("desk-reset").addEventListener("click", () => {
