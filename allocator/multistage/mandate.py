@@ -188,7 +188,8 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
         BadMandate: the belief at the node is outside the limits of a polytope.
     """
     state = reviews.states[node]
-    news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
+    when = f"at the review '{state.name}'"
+    news = NewInformation(state.signals, state.told, reviews.evidence[node], when, reviews.question)
     return today.at_node(book, reviews.outlooks[node].probabilities, news)
 
 

@@ -5,15 +5,16 @@
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
 and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The adverse
 expectation is nested, node by node, hence time-consistent. One decision node is the same program. Where one stands
-today is a parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own
-numbers are compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
+today and what is believed and guarded against are parameters, so that the same tree is solved again from elsewhere, and
+at another belief, without compiling it again; the tree's own numbers are compiled in: as parameters, which cvxpy
+multiplies out one by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cvxpy as cp
 import numpy as np
@@ -46,7 +47,8 @@ class TreeProgram:
 
     def write(self, staged: MultistageMandate, start: Position) -> None:
         """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable.
-        Sets of probabilities are as large as they are there, charges for risk are linearised around what it says.
+        Sets of probabilities are where and as large as they are there, charges for risk are linearised around what it
+        says.
         """
         self.start[0].value, self.start[1].value = start.holdings, start.cash
         if self.sets:
@@ -60,6 +62,31 @@ class TreeProgram:
             told = (1 / around.nodes, around.risks / around.nodes, around.leaves, np.exp(charged))
             for parameter, value in zip(self.around, told, strict=True):
                 parameter.value = value
+
+
+def compiled_in(staged: MultistageMandate) -> tuple[object, ...]:
+    """What of a question is compiled in: all but the sizes of its sets and what they are around, where one stands, and
+    what charges for risk are linearised around. Beliefs are, where a rule looks at them.
+    """
+    tree, mandates, outlooks, names = staged.tree, staged.mandates, staged.outlooks, staged.tree.growth.shape[1]
+    linear = {id(rule): rule for one in mandates for rule in one.linear_rules}  # the same ones at most nodes
+    convex = {id(rule): rule for one in mandates for rule in one.convex_rules}
+    places = {at: i for i, at in enumerate((*linear, *convex))}
+    believing = any(one.directions is None for one in convex.values())
+    believing = believing or any(one.rows(names).expected.any() for one in linear.values())
+    return (
+        tuple(getattr(tree, part.name) for part in fields(tree) if part.name not in _OF_BELIEF),
+        (*linear.values(), *convex.values()),
+        tuple((one.cost_rates, one.impact, tuple(places[id(rule)] for rule in one.rules)) for one in mandates),
+        tuple((one.returns, one.cash_returns, one.risk, one.years) for one in outlooks),
+        tuple(one.probabilities for one in outlooks) if believing else None,
+        repr([one.ambiguity.structure(one.p) for one in staged.branchings()]),
+        staged.utility,
+    )
+
+
+_OF_BELIEF = ("probabilities", "beliefs", "leaf_probabilities")
+"""What of a tree follows from what is believed."""
 
 
 def tree_program(
@@ -107,7 +134,7 @@ def tree_program(
     at_end = ends @ v.holdings + cash_at_end @ v.cash
     charged, around = _wealth_at_end(staged, v, at_end)
     worst = [*_worst_cases(staged, v.theta, own, cuts)]
-    radii = {one.id: one for row in worst for one in row.parameters()}
+    sets = {one.id: one for row in worst for one in row.parameters()}  # their ids tell which was made first
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -122,7 +149,7 @@ def tree_program(
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
     problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
-    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(radii[at] for at in sorted(radii)), around)
+    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(sets[at] for at in sorted(sets)), around)
     program.write(staged, start)
     return program
 
@@ -219,11 +246,11 @@ def _worst_cases(
     ahead, charges, solved = own.ahead, own.charges, [*staged.branchings()]
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
         yield theta[1 : staged.tree.nodes] == 0
-    if cuts is not None:
-        for one in (one for one in solved if not one.ambiguity.is_singleton):
-            yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
-        solved = [one for one in solved if one.ambiguity.is_singleton]
-    yield from nested_worst_cases(solved, theta, ahead, charges)
+    if cuts is None:
+        yield from nested_worst_cases(solved, theta, ahead, charges)
+        return
+    for one in solved:
+        yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
 
 
 def nested_worst_cases(

@@ -25,7 +25,7 @@ from allocator.multistage.policy import (
     policy_from_trades,
     refuse_broken_policy,
 )
-from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
+from allocator.multistage.program import TRADE_UNITS, TreeProgram, compiled_in, tree_program
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck
@@ -35,7 +35,8 @@ from allocator.types import Matrix, Vector
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #
 # What is lived through twice in one question (the lots against holding, and who holds other weights) differs in where
-# one stands alone. Programs are kept by thread, a few of them, and found by comparing every number of the question.
+# one stands alone, and a sweep of beliefs in what is believed. Programs are kept by thread, a few of them, and found by
+# comparing every number that is compiled in.
 #
 _KEPT = 4
 
@@ -46,13 +47,18 @@ _of_thread = threading.local()
 def compiled_tree_program(
     staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float, room: float = 0.0
 ) -> TreeProgram:
-    """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
+    """The program of a tree from `start`: one that was compiled before where only amounts and beliefs are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    compiled_in = replace(staged, around=None, ambiguities=tuple(one.unscaled for one in staged.ambiguities))
-    question = (trading, trade_unit, room, start.holdings > 0, compiled_in)
+    parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility)
+    before, own = _of_thread.__dict__.get("asked", ((None,) * len(parts), ()))
+    if not all(one is other for one, other in zip(parts, before, strict=True)):
+        own = compiled_in(staged)
+        _of_thread.asked = (parts, own)
+    question = (trading, trade_unit, room, start.holdings > 0, own)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
-            kept.append(kept.pop(place))
+            del kept[place]
+            kept.append((question, program))  # which is compared with the next at a glance where it is the same
             program.write(staged, start)
             return program
     program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)

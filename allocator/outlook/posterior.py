@@ -196,11 +196,11 @@ def settlement_in_path(question: Question, path: Matrix) -> tuple[str | None, in
     """The hypothesis that a path (T, H), in date order, has settled on, and where in the path it did so last."""
     answer: int | None = None
     since: int | None = None
-    for i, p in enumerate(path):
+    for i, p in enumerate(path.tolist()):
         if answer is not None and p[answer] < question.release:
             answer, since = None, None
-        if answer is None and p.max() >= question.threshold:
-            answer, since = int(p.argmax()), i
+        if answer is None and max(p) >= question.threshold:
+            answer, since = p.index(max(p)), i
     return None if answer is None else question.hypotheses[answer], since
 
 
