@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -288,7 +289,8 @@ def test_orders_are_only_of_the_setting_whose_answer_is_shown(
     assert "shown" not in refused
 
     def written(turned: dict[str, float], shown: object) -> tuple[int, str]:
-        told = client.post("/orders", json={"token": server.token, "turned": turned, "shown": shown})
+        asked = json.dumps({"token": server.token, "turned": turned, "shown": shown})
+        told = client.post("/orders", content=asked, headers={"Content-Type": "application/json"})
         return told.status_code, told.json().get("error", "")
 
     late = [({"belief": 0.31}, answer["shown"]), ({}, answer["shown"]), (turned, first["shown"]), (turned, None)]
