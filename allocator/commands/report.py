@@ -199,12 +199,9 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
       allocator desk data/note
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.errors import BadInput
+    from allocator.errors import BadInput, required_extra
 
-    try:
-        import uvicorn
-    except ImportError:
-        raise BadInput.of("desk", "needs Starlette and uvicorn", "pip install 'portfolio-allocator[desk]'") from None
+    uvicorn, _ = (required_extra(name.lower(), name, "desk", "desk") for name in ("uvicorn", "Starlette"))
     with progress_spinner() as say, socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

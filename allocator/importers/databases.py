@@ -20,7 +20,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from allocator.errors import BadInput, Breach, closest_name, printable
+from allocator.errors import BadInput, Breach, closest_name, lacking_extra, printable
 from allocator.tables.files import MOST_FILE_BYTES, RawTable, header_breaches, is_plain_file, names_in
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _engine(url: str, folder: Path, secrets: set[str]) -> Engine:
     try:
         from sqlalchemy import URL, NullPool, create_engine
     except ImportError:
-        raise _Unanswered("needs SQLAlchemy", _install(of_postgres)) from None
+        raise _Unanswered(*lacking_extra("SQLAlchemy", "postgres" if of_postgres else "sql")) from None
     if not of_postgres:
         place = _database_file(folder / parts["database"])
         return create_engine(f"{_SQLITE}://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
@@ -140,11 +140,7 @@ def _engine(url: str, folder: Path, secrets: set[str]) -> Engine:
     try:
         return create_engine(address, poolclass=NullPool).execution_options(postgresql_readonly=True)
     except ImportError:
-        raise _Unanswered("needs psycopg", _install(of_postgres)) from None
-
-
-def _install(of_postgres: bool) -> str:
-    return f"pip install 'portfolio-allocator[{'postgres' if of_postgres else 'sql'}]'"
+        raise _Unanswered(*lacking_extra("psycopg", "postgres")) from None
 
 
 def _filled(text: str, whole: object) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict
 
-from allocator.errors import BadInput, printable
+from allocator.errors import printable, required_extra
 from allocator.presentation import describe_span
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
 from allocator.reporting.charts import Spec
@@ -527,10 +527,7 @@ def _file(name: str) -> str:
 
 @cache
 def _template() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise BadInput.of("report", "needs Jinja2", "pip install 'portfolio-allocator[report]'") from error
+    jinja2 = required_extra("jinja2", "Jinja2", "report", "report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["as_read"] = as_read
     return environment.from_string(_file("page.html.j2"))
