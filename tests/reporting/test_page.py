@@ -321,8 +321,11 @@ def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     page, device = tmp_path / "old.html", tmp_path / "device.html"
     page.write_text("old", encoding="utf-8")
     device.symlink_to("/dev/full")
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop)
     for out, words in ((device, "it is no plain file"), (tmp_path / "no" / "x.html", "no such folder"),
-                       (tmp_path / "x.pdf", "must end in .html")):  # fmt: skip
+                       (tmp_path / "x.pdf", "must end in .html"), (tmp_path / ("x" * 300 + ".html"), "name too long"),
+                       (loop, "symbolic links")):  # fmt: skip
         done = ask(plan_file, "-o", out)
         assert (done.exit_code, words in " ".join(done.stderr.split())) == (3, True)
     assert Path("/dev/full").is_char_device()
@@ -334,7 +337,13 @@ def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     done = ask(plan_file, "-o", page)
     assert (done.exit_code, "No space left on device" in " ".join(done.stderr.split())) == (3, True)
     assert page.read_text(encoding="utf-8") == "old"
-    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html", "loop.html"}
+
+
+def test_a_book_whose_name_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    done = ask("x" * 300 + ".json", "-o", tmp_path / "x.html")
+
+    assert (done.exit_code, "cannot be read" in done.stderr) == (3, True)
 
 
 def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> None:
