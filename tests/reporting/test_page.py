@@ -229,11 +229,60 @@ def test_views_and_what_is_assumed_are_shown_where_the_plan_has_them(parts: dict
     [
         (0.714524, "number", "0.715"), (47855.0, "number", "47,855"), (35.275, "price", "35.27"), (None, "bps", "–"),
         (True, "", "yes"), (-0.00001, "fraction", "0.0%"), ("capital_intensity", "word", "capital intensity"),
-        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"),
+        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"), (4831272.25, "number", "4,831,272.25"),
+        (1e18, "number", "1e+18"),
     ],
 )  # fmt: skip
 def test_numbers_are_read_with_as_many_digits_as_matter(cell: Any, unit: Any, shown: str) -> None:
     assert as_read(cell, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ((2.5, 1.5), "Days to liquidate: 1.5 (current 2.5)."), ((None, 1.5), "1.5 (current unknown); unknown where"),
+        ((None, None), "Days to liquidate: unknown; unknown where"),
+    ],
+)  # fmt: skip
+def test_days_to_liquidate_are_told_of_whichever_portfolio_has_them(
+    parts: dict[str, Any], days: tuple[float | None, ...], told: str
+) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["before"]["days_to_liquidate"], plan["risk"]["after"]["days_to_liquidate"] = days
+
+    assert told in report({"plan": plan})
+
+
+def test_what_a_plan_does_not_hold_is_not_spoken_of(parts: dict[str, Any]) -> None:
+    turned = copy.deepcopy(parts)
+    plan, shocks = turned["plan"], turned["stress"]["shocks"]["effects"]
+    plan["orders"], plan["certificate"]["rules_checked"] = [], 1
+    for row in plan["positions"]:
+        row["active_weight_after"] = None
+    for effect in shocks:
+        effect["trades"] = {}
+    text = report(turned)  # type: ignore[arg-type]  # a plain dict in a test
+
+    assert "over sampled inputs" in report(parts)  # type: ignore[arg-type]
+    assert "over sampled inputs" not in text
+    assert "Active: beyond" not in text
+    assert "Trades after each shock" not in text
+    assert "The orders keep 1 rule and" in text
+
+
+def test_an_instrument_at_the_head_of_a_column_keeps_its_name(parts: dict[str, Any]) -> None:
+    text = report(json.loads(json.dumps(parts).replace("NVDA", "NV_DA")))
+
+    assert re.search(r"<th[^>]*>NV_DA</th>", text.partition('id="slider"')[2])
+    assert "NV DA" not in text
+
+
+def test_a_loss_of_more_than_all_is_explained(parts: dict[str, Any]) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["after"]["tails"][-1]["expected_shortfall"] = 1.2
+
+    assert "further down than prices can fall" in report({"plan": plan})
+    assert "further down than prices can fall" not in report({"plan": parts["plan"]})
 
 
 def many(parts: dict[str, Any], count: int) -> dict[str, Any]:
