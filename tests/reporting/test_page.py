@@ -117,8 +117,15 @@ def test_paper_cuts_no_table_and_shows_what_is_folded(browser: Any, written: Pat
         "true, visibilityProperty: true}) || one.getBoundingClientRect().height === 0).length"
     )
 
+    broken = page.evaluate(
+        "[...document.querySelectorAll('td.n')].filter(one => { const text = document.createRange(); "
+        "text.selectNodeContents(one); return text.getClientRects().length > 1; }).map(one => one.innerText)"
+    )
+
     assert cut == []
     assert hidden == 0
+    assert broken == []
+    assert page.evaluate("getComputedStyle(document.querySelector('.bar i')).printColorAdjust") == "exact"
 
 
 def test_names_that_are_code_are_shown_as_text(browser: Any, parts: dict[str, Any], tmp_path: Path) -> None:
