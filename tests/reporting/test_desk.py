@@ -243,6 +243,26 @@ def test_what_is_no_number_and_no_text_is_answered_in_words(served: tuple[DeskSe
     assert client.post("/solve", content='{"token": "\\ud800"}', headers=head).status_code == 403
 
 
+def test_a_question_with_a_part_that_no_question_has_is_not_answered(
+    served: tuple[DeskServer, TestClient, list[bool]], tmp_path: Path
+) -> None:
+    server, client, _ = served
+    for path in ("/solve", "/orders"):
+        answer = client.post(path, json={"token": server.token, "turnd": {"belief": 0.3}})
+        assert (answer.status_code, "no 'turnd'; did you mean 'turned'" in answer.json()["error"]) == (400, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_at_port_80_a_browser_names_the_host_alone(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
+    server, _, _ = served
+    at_80 = DeskServer(server._desk, {"plan": plan_document(rebalance(server._desk.book))}, "http://127.0.0.1:80",
+                       lambda _: (), lambda: False)  # fmt: skip
+    client = TestClient(at_80.app, base_url="http://127.0.0.1")
+
+    assert client.get(f"/?token={at_80.token}", headers={"Host": "127.0.0.1"}).status_code == 200
+    assert client.get(f"/?token={at_80.token}", headers={"Host": "evil.example"}).status_code == 421
+
+
 def test_a_knob_beyond_its_range_is_answered_in_words(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
     server, client, _ = served
     answer = client.post("/solve", json={"token": server.token, "sequence": 3, "turned": {"belief": 2}})
