@@ -191,7 +191,7 @@ def _figures(section: str, documents: Documents, tables: Tables) -> Iterable[Pan
 
 _WIDE, _NARROW = 760, 340
 """Pixels across, on a desktop and on a phone."""
-_ROWS = f"of many the first {MOST}"
+_ROWS = f"at most {MOST + 1}"
 CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] = (
     ("trades", "plan", "Weights by bucket", "", plan_charts.weights_by_bucket, "buckets"),
     (
