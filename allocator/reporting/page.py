@@ -272,15 +272,15 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
 #
 def _verdict(plan: Mapping[str, Any]) -> dict[str, str]:
     decision, count = plan["decision"], len(plan["orders"])
-    measure = f"Objective ({plan['objective']['label']}) {decision['gain_bps']:+z.1f} bps against no trade"
-    spread = ""
+    gain, spread = decision["gain_bps"], ""
+    measure = "" if gain is None else f"Objective ({plan['objective']['label']}) {gain:+z.1f} bps against no trade"
     if count and decision["positive_share"] is not None:
         spread = (
             f"; over sampled inputs {decision['lowest_bps']:+z.1f} to {decision['highest_bps']:+z.1f} bps, median "
             f"{decision['median_bps']:+z.1f} bps, positive for {decision['positive_share']:.0%} of them"
         )
     orders = "1 order" if count == 1 else f"{count} orders"
-    return {"head": f"{decision['verdict'].capitalize()}: {orders}.", "why": f"{measure}{spread}."}
+    return {"head": f"{decision['verdict'].capitalize()}: {orders}.", "why": f"{measure}{spread}." if measure else ""}
 
 
 def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -319,7 +319,8 @@ def _answers(documents: Documents) -> list[tuple[str, str]]:
 
 def _trades(plan: Mapping[str, Any]) -> str:
     if not plan["orders"]:
-        return "Nothing is to be traded."
+        only = plan["decision"]["verdict"] == "targets only"
+        return "Targets only: no whole-lot orders were asked for." if only else "Nothing is to be traded."
     told = []
     for side in ("sell", "buy"):
         own = sorted((order for order in plan["orders"] if order["side"] == side), key=lambda order: -order["value"])
@@ -412,7 +413,7 @@ def _lines(documents: Documents) -> dict[str, tuple[str, ...]]:
     proof, risk = plan["certificate"], plan["risk"]
     kept = "1 rule" if proof["rules_checked"] == 1 else f"{proof['rules_checked']} rules"
     if not plan["orders"]:
-        lines["trades"] = ("Nothing is to be traded.",)
+        lines["trades"] = (_trades(plan),)
     lines["proof"] = (
         f"The orders keep {kept} and lose {plan['rounding_bps']:z.2f} bps to whole lots; the "
         f"targets are within {max(abs(proof['gap_bps']), 0.001):z.3f} bps of the best there is "

@@ -160,6 +160,16 @@ def test_a_plan_that_trades_nothing_says_so(parts: dict[str, Any]) -> None:
     assert "No trade: 0 orders." in report({"plan": idle})
 
 
+def test_targets_without_whole_lots_are_not_said_to_trade_nothing(parts: dict[str, Any]) -> None:
+    idle = copy.deepcopy(parts["plan"])
+    idle["orders"], idle["decision"] = [], idle["decision"] | {"verdict": "targets only", "gain_bps": None}
+    text = report({"plan": idle})
+
+    assert text.count("Targets only: no whole-lot orders were asked for.") == 2
+    assert "Nothing is to be traded." not in text
+    assert "against no trade" not in text
+
+
 def test_the_first_screen_answers_what_why_what_if_and_when(browser: Any, written: Path) -> None:
     page = Opened(browser, written).page
     answers = dict(page.evaluate("[...document.querySelectorAll('.answers div')].map(one => [...one.children].map("
