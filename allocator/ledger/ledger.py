@@ -149,7 +149,8 @@ class Ledger:
             columns = [column for column in RUNS.c if column.name != "format"]
             rows = connection.execute(select(*columns).order_by(RUNS.c.sequence.desc()).limit(last)).mappings()
             notes = select(ENTRIES.c.run_id, func.count()).where(ENTRIES.c.kind == "approval")
-            approvals: dict[str, int] = dict(connection.execute(notes.group_by(ENTRIES.c.run_id)).tuples().all())
+            noted = connection.execute(notes.group_by(ENTRIES.c.run_id))
+            approvals = {run_id: number for run_id, number in noted}  # noqa: C416  # rows are no pairs to a type checker
             found = [{**row, "approvals": approvals.get(row["run_id"], 0)} for row in rows]
             end = self._last(connection)
             head = None if end is None else LedgerEntry(end["sequence"], end["hash"], {})

@@ -127,7 +127,7 @@ def restore(place: Place, before: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def test_every_cut_tail_is_found_by_a_head_that_was_kept(place: Place, sample: Sample) -> None:
-    heads = sample.fill(place, count(12, 3))
+    heads = sample.fill(place, count(12, 4))
     place.without_triggers()
     before, chance = place.everything(), random.Random(24)
 
@@ -251,17 +251,18 @@ def test_a_ledger_of_another_format_is_refused_and_left_as_it_is(place: Place, s
 
     assert place.everything() == before
     place.run("ALTER TABLE ledger_runs RENAME COLUMN verdict TO judgement")
-    with pytest.raises(BadInput, match="has other tables than this release writes; use the release that wrote it"):
+    with pytest.raises(BadInput, match=r"has other tables than this release writes .*; use the release that wrote it"):
         place.ledger.history()
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "holds no run yet; record one with"),
-        (b"instrument,quantity\n" * 100, "file is not a database; name a file of SQLite"),
-        (None, "there is no ledger here; record one with"),
+        (b"", "holds no run yet"),
+        (b"instrument,quantity\n" * 100, "file is not a database"),
+        (None, "there is no ledger here"),
     ],
+    ids=["empty", "text", "missing"],
 )
 def test_a_file_that_is_no_ledger_is_told_from_one_and_left_as_it_is(
     tmp_path: Path, content: bytes | None, said: str
