@@ -1,8 +1,9 @@
 """What a report costs beyond what is solved for it, and a step of the desk: targets 2.5 s and 0.4 MB for sample books.
 
 `python benchmarks/reporting.py`. Processor time of the page from documents that are there (charts, tables, HTML), for
-the sample books and for N = 500, from a plan alone and under stress (targets 10 s and 3 MB). Then a step of the desk, from a knob's
-turn to new weights: each with another belief, median of 50 (targets 100 ms at N = 15, 300 ms at N = 100, solve included).
+the sample books and for N = 500, from a plan alone and under stress (targets 10 s and 3 MB). Then a step of the
+desk, from a knob's turn to new weights: each with another belief, median of 50 (targets 100 ms at
+N = 15, 300 ms at N = 100, solve included).
 """
 
 from __future__ import annotations

@@ -266,7 +266,9 @@ def belief_tables(beliefs: _Row) -> Tables:
         "signals": _table("Signals", _SIGNALS, beliefs["signals"], "Every signal that is called illustrative is one."),
         "next_signals": _table("What the next signal would do", [("signal", "signal", ""), *next_keys], following),
         "settled_within": _table(
-            "How soon the question is settled", [("within", "within", "word"), ("p", "probability", "fraction")], within,
+            "How soon the question is settled",
+            [("within", "within", "word"), ("p", "probability", "fraction")],
+            within,
             "At least: by silence, a verdict or the next claim. What later claims add is not counted.",
         ),
         "observations": _table("What would contradict each scenario", _CARDS, beliefs["cards"] or ()),
