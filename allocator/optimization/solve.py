@@ -283,8 +283,8 @@ class Program:
 
 # Many scenarios: the adversary is asked for his worst probabilities one by one (adversary cuts).
 #
-# A set of a thousand scenarios takes a cone for each of them in its dual form; its worst member for a portfolio is known
-# in closed form. So the program of the scenarios' mean alone is solved with a row for each member met so far, and
+# A set of a thousand scenarios takes a cone for each in its dual form; its worst member for a portfolio is known in
+# closed form. So the program of the scenarios' mean alone is solved with a row for each member met so far, and
 # asked of once more, until the worst for its solution changes nothing (Kelley 1960). Members are also asked for between
 # the solution and the best portfolio met, which halves the rounds (Ben-Ameur and Neto 2007), and rows that hold nothing
 # back are dropped, which keeps a dozen. Rules on gains, linear or convex, are rows of the same kind: their tangents.
