@@ -370,7 +370,7 @@ class _TailRows:
         at, entries = self._leaf_row(self._known)
         drawn = np.flatnonzero(self._of_draw >= 0)
         excess = self._known[drawn // self._draws] @ x[self._of_draw[drawn]]
-        return 1 - self._tail.weight - float(entries @ x[at]) + self._share * float(excess)
+        return float(1 - self._tail.weight - entries @ x[at] + self._share * excess)
 
     def _leaf_row(self, q: Vector) -> tuple[NDArray[np.int64], Vector]:
         """Minus what leaves lose under `q`, but for excesses and a constant: the columns and their numbers."""
@@ -630,14 +630,78 @@ def nothing_traded(staged: MultistageMandate) -> NoTrade:
     return NoTrade(tuple(map(str, range(names))), tuple(range(names)))
 
 
-def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:
-    """The loss of the best policy on the path to one leaf."""
-    path = [int(staged.tree.leaf_parents[leaf])]
-    while path[0] > 0:
-        path.insert(0, int(staged.tree.parents[path[0]]))
-    chain = without_ambiguity(staged.part(path, [leaf]))
-    certain = replace(chain.tree, probabilities=np.ones(len(path)), leaf_probabilities=np.ones(1))
-    return solve_policy(replace(chain, tree=certain), start, limits).objective
+def path_losses(
+    staged: MultistageMandate, leaves: Sequence[int], start: Position, limits: Limits | None = None
+) -> Vector:
+    """(M,) the losses of the best policies on the paths to some leaves.
+
+    Raises:
+        Infeasible: limits conflict along a path.
+        NotSolved: a path has no verified policy.
+    """
+    questions = staged.paths(leaves)
+    policies = solve_side_by_side(staged, questions, leaves, [start] * len(questions), limits)
+    return np.array([policy.objective for policy in policies])
+
+
+def solve_side_by_side(
+    staged: MultistageMandate,
+    questions: Sequence[MultistageMandate],
+    leaves: Sequence[int],
+    starts: Sequence[Position],
+    limits: Limits | None = None,
+) -> list[Policy]:
+    """The best policies of questions about some `leaves` of a tree, each from a start of its own: compiled and solved
+    as one, as what is best for each is best for their sum, and checked one by one; where that fails, solved so.
+
+    Raises:
+        Infeasible: limits conflict in one.
+        NotSolved: one has no verified policy.
+    """
+    limits = limits or Limits()
+    if not questions:
+        return []
+    try:
+        return [_decided(one, limits) for one in _side_by_side(staged, questions, leaves, starts, limits)]
+    except NotSolved:
+        return [solve_policy(one, start, limits) for one, start in zip(questions, starts, strict=True)]
+
+
+def _side_by_side(
+    staged: MultistageMandate,
+    questions: Sequence[MultistageMandate],
+    leaves: Sequence[int],
+    starts: Sequence[Position],
+    limits: Limits,
+) -> list[Policy]:
+    """The same before nodes are decided that the adversary rules out.
+
+    Raises:
+        NotSolved: the solver's answer passes no check, which says nothing of each of them.
+    """
+    forest, policies = staged.forest(questions, leaves), list[Policy]()
+    program = tree_program(forest, starts)
+    for _ in range(_REPEATS + 1):
+        program.write(forest, starts)
+        status, residuals = solve_once(program.problem, _LADDER[0], limits, warm=False)
+        if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
+            raise NotSolved(status)
+        v, at, worth = program.variables, 0, 0.0
+        moves = np.asarray(v.buys.value - v.sells.value).reshape(forest.tree.growth.shape)
+        policies = []
+        for one, start in zip(questions, starts, strict=True):
+            policy = policy_from_trades(one, start, moves[at : at + one.tree.nodes])
+            refuse_broken_policy(policy, range(one.tree.nodes))
+            worth, at = worth + float(policy.solved.losses[0]), at + one.tree.nodes
+            policies.append(policy)
+        claimed = float(program.problem.value) - TIE_BREAK * float(v.buys.value.sum() + v.sells.value.sum())
+        if not abs(worth - claimed) <= _DISAGREES * max(1.0, abs(claimed)):
+            raise NotSolved(f"the formulas give {worth:.9g} where the solver says {claimed:.9g}")
+        if not staged.utility.path_aversion or all(abs(policy.residual) <= _AT_REST for policy in policies):
+            break
+        questions = [replace(policy.staged, around=policy.own_path) for policy in policies]
+        forest = staged.forest(questions, leaves)
+    return policies
 
 
 def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> MultistageMandate:
@@ -651,6 +715,6 @@ def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | 
 
     def best() -> Vector:
         plain = replace(staged, utility=LinearUtility())
-        return np.array([-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)])
+        return -path_losses(plain, range(staged.tree.leaves), start, limits)
 
     return replace(staged, utility=staged.utility.with_hindsight(best))
