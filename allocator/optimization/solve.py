@@ -281,6 +281,27 @@ class Program:
         return tuple(slopes)
 
 
+def kept_programs(*, explains: bool = True) -> Callable[[Outlook, Mandate], Program]:
+    """What makes a program of a question, or finds one of its shape that it made before; each solve starts cold, so
+    that no answer depends on the one before.
+    """
+    kept = list[Program]()
+
+    def fitting(outlook: Outlook, mandate: Mandate) -> Program:
+        found = next((program for program in kept if program.fits(outlook, mandate)), None)
+        if found is None:
+            found = Program(outlook, mandate, warm=False, explains=explains)
+            kept.append(found)
+            del kept[:-_KEPT]
+        return found
+
+    return fitting
+
+
+_KEPT = 32
+"""Programs of other shapes that are kept beside each other."""
+
+
 # Many scenarios: the adversary is asked for his worst probabilities one by one (adversary cuts).
 #
 # A set of a thousand scenarios takes a cone for each in its dual form; its worst member for a portfolio is known in
