@@ -5,11 +5,11 @@
 
 Nested KL, log utility, costs, caps at every decision; a chain of silence with a claim and its verdict at each review.
 Medians of 5 markets, of processor time. `compile` builds and compiles a tree, `solve` is the bare solver's time on its
-data; `re-solve` is a verified policy of a compiled tree from other holdings, all checks included, and `first` one whose tree is still to be compiled,
-each with its ratio over the solver's own time. `charged` is the solver's own time where the risk within a scenario is
-charged along the path, around the policy found without, over that where it is not: one solve of two or three. The gap
-of the canonical certificate stands beside. Machines differ and are noisy: read the ratios. Each size runs in a process
-of its own, so that peak memory is its own.
+data; `re-solve` is a verified policy of a compiled tree from other holdings, all checks included, and `first` one whose
+tree is still to be compiled, each with its ratio over the solver's own time. `charged` is the solver's own time where
+the risk within a scenario is charged along the path, around the policy found without, over that where it is not: one
+solve of two or three. The gap of the canonical certificate stands beside. Machines differ and are noisy: read the
+ratios. Each size runs in a process of its own, so that peak memory is its own.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def _all_linear(staged: MultistageMandate, at: Sequence[int]) -> tuple[sp.csr_ar
     return sp.csr_array((np.concatenate(entries), placed), shape=shape), np.concatenate(limits)
 
 
-class _NodeRows(NamedTuple):
+class _RuleEntries(NamedTuple):
     """Entries of rows, each in a part of [h, b, s, c, W, W before]; what of the limits does not grow with wealth."""
 
     rows: NDArray[np.int64]
@@ -304,7 +304,7 @@ class _NodeRows(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _linear(mandate: Mandate, outlook: Outlook) -> _NodeRows:
+def _linear(mandate: Mandate, outlook: Outlook) -> _RuleEntries:
     """One node's linear rules; paths through a node, and trees under other sets or utilities, have the same.
 
     Entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program.
@@ -326,6 +326,6 @@ def _linear(mandate: Mandate, outlook: Outlook) -> _NodeRows:
         count += len(rows.labels)
     if not count:
         none = np.zeros(0, dtype=np.int64)
-        return _NodeRows(none, none, none, np.zeros(0), np.zeros(0))
+        return _RuleEntries(none, none, none, np.zeros(0), np.zeros(0))
     rows_of, parts, columns, entries = (np.concatenate(each) for each in zip(*found, strict=True))
-    return _NodeRows(rows_of, parts, columns, entries, np.concatenate(limits))
+    return _RuleEntries(rows_of, parts, columns, entries, np.concatenate(limits))
