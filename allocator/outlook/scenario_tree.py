@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -55,10 +55,10 @@ from allocator.types import Matrix, Vector
 class ScenarioTree:
     """D decision nodes, the root first and parents before children, and L leaves, for N instruments and K scenarios.
 
-    `parents` (D,), −1 at the root; `probabilities` (D,) given the parent; `beliefs` (D, K) about the scenarios at each
-    node. `growth` (D, N) and `cash_growth` (D,) are values at a node per unit of value at its parent, before any
-    trade. A leaf hangs on decision node `leaf_parents`, is scenario `leaf_scenarios`, and has the same three: (L,),
-    (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are.
+    `parents` (D,), −1 at a root, of which a forest has several; `probabilities` (D,) given the parent; `beliefs` (D, K)
+    about the scenarios at each node. `growth` (D, N) and `cash_growth` (D,) are values at a node per unit of value at
+    its parent, before any trade. A leaf hangs on decision node `leaf_parents`, is scenario `leaf_scenarios`, and has
+    the same three: (L,), (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are.
     """
 
     names: tuple[str, ...]
@@ -104,7 +104,7 @@ class ScenarioTree:
     def on_path(self, values: Vector) -> Vector:
         """(L,) sums of `values` (D,) over the decision nodes on the way to each leaf."""
         sums = values.copy()
-        for node in range(1, self.nodes):
+        for node in np.flatnonzero(self.parents >= 0):
             sums[node] += sums[self.parents[node]]
         return sums[self.leaf_parents]
 
@@ -142,6 +142,19 @@ class ScenarioTree:
             **own,
             **told,
         )
+
+    @staticmethod
+    def forest(trees: Sequence[ScenarioTree]) -> ScenarioTree:
+        """All of them side by side, each with a root of its own."""
+        first = np.cumsum([0, *(tree.nodes for tree in trees[:-1])])
+        parents = [np.where(tree.parents < 0, -1, tree.parents + at) for tree, at in zip(trees, first, strict=True)]
+        of_leaves = [tree.leaf_parents + at for tree, at in zip(trees, first, strict=True)]
+        joined: dict[str, Any] = {"parents": np.concatenate(parents), "leaf_parents": np.concatenate(of_leaves)}
+        for part in fields(ScenarioTree):
+            every = [getattr(tree, part.name) for tree in trees]
+            alike = sum(every, ()) if isinstance(every[0], tuple) else np.concatenate(every)
+            joined.setdefault(part.name, alike)
+        return ScenarioTree(**joined)
 
 
 @dataclass(frozen=True, eq=False)
