@@ -53,6 +53,13 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
 }  # fmt: skip
 """Of the sample book of that name; a book that is not named here has the cases of every sample."""
+OF_A_LEDGER: tuple[tuple[str, ...], ...] = (
+    ("rebalance", "books/listed", "--record", "--run-id", "kept", "--out", "runs/kept"), ("history",), ("show", "kept"),
+    ("replay", "kept"), ("approve", "kept", "--note", "Ann"), ("export", "kept", "--out", "runs/exported"), ("verify",),
+    ("rebalance", "books/listed", "--record", "--run-id", "kept", "--as-of", "2026-11-25"), ("show", "lost"),
+    ("verify", "--head", "0" * 64),
+)  # fmt: skip
+"""In this order, of one ledger."""
 OF_NONE: tuple[tuple[str, ...], ...] = (
     ("plugins",), ("schema",), ("schema", "nothing"), ("check", "books/nowhere"), ("rebalance",),
     ("check", "--nonsense"), ("import", "books/nowhere.csv"), ("init", "made/listed", "--from", "lsited"),
@@ -65,6 +72,7 @@ def cases_of(samples: Sequence[str], schemas: Sequence[str], books: int, trees: 
     found = [case for name in reversed(samples) for case in _sample(name)]
     found += [case for seed in range(trees) for case in _tree(seed)]
     found += [case for seed in range(books) for case in _book(seed)]
+    found += [_case("ledger", arguments) for arguments in OF_A_LEDGER]
     found += [_case("none", arguments) for arguments in OF_NONE]
     found += [_case("none", ("schema", name)) for name in schemas]
     for name in samples:
