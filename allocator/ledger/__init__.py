@@ -1,0 +1,1 @@
+"""What was decided: what made one plan differ from another."""
