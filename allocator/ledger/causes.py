@@ -9,13 +9,14 @@ stand beside each part: one order alone is a story.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb
 from typing import Any
 
 import numpy as np
 
+from allocator.ambiguity.sets import Ambiguity, ambiguity_set
 from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved
 from allocator.ledger.input_groups import GROUPS, MixedBooks
@@ -40,6 +41,10 @@ ADDS_UP = 1e-9
 """Of the account, or of a figure above 1: how far parts may be from the difference."""
 CASH = "cash"
 """Its name where two books call it differently."""
+BELIEVED = frozenset({"signals", "exposures", "model"})
+"""The groups that an outlook is made from."""
+GUARDED = BELIEVED | {"mandate"}
+"""And those that a set of probabilities is made from."""
 _PROGRAMS = 4
 Say = Callable[[str], None]
 
@@ -88,8 +93,8 @@ def causes_of_difference(
     books = MixedBooks.of(one, other)
     cash = one.cash_instrument if one.cash_instrument == other.cash_instrument else CASH
     worth = _Worth((*dict.fromkeys((*one.instruments, *other.instruments)), cash))
-    ends = [worth.of_book(book) if plan is None else worth.of_plan(plan)
-            for book, plan in zip((one, other), plans, strict=True)]  # fmt: skip
+    ends = [worth.of_book(book, mix) if plan is None else worth.of_plan(plan)
+            for book, plan, mix in zip((one, other), plans, ((), GROUPS), strict=True)]  # fmt: skip
     if not books.changed:
         return None
     mixes = _Mixes(books, worth, say, {0: ends[0], (1 << len(books.blocks)) - 1: ends[1]})
@@ -115,6 +120,8 @@ class _Worth:
 
     names: tuple[str, ...]
     programs: list[Program] = field(default_factory=list)
+    believed: dict[frozenset[str], Outlook] = field(default_factory=dict)
+    guarded: dict[frozenset[str], Ambiguity] = field(default_factory=dict)
 
     def of_plan(self, plan: Plan) -> Vector:
         """Of a plan that is there."""
@@ -122,13 +129,17 @@ class _Worth:
         objective = -plan.mandate.loss(plan.target, plan.outlook) if policy is None else policy.best.equivalent
         return self._row(plan.book, plan.target, objective, plan.targeted)
 
-    def of_book(self, book: Book, *, explains: bool = False) -> Vector:
-        """Of a book whose targets are solved now.
+    def of_book(self, book: Book, mix: Collection[str], *, explains: bool = False) -> Vector:
+        """Of a book whose targets are solved now; `mix` says which it is of those between the two.
 
         Raises:
             BadInput, BadMandate, Infeasible, NotSolved: there are none.
         """
-        outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
+        outlook, start, limits = (
+            self._outlook(book, mix),
+            Position(book.weights, book.cash / book.value),
+            Limits.of(book),
+        )
         check_obviously_infeasible(book, outlook)
         if book.settings.uses_tree:
             staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
@@ -136,10 +147,25 @@ class _Worth:
             target, objective = trade_of_solution(start, mandate, best.holdings[0], book.value), best.equivalent
         else:
             compiled = Program if explains else self._compiled
-            found = solve_targets(book, start, outlook, build_mandate(book, outlook), limits, compiled)
+            stated = build_mandate(book, outlook, self._ambiguity(book, outlook, mix))
+            found = solve_targets(book, start, outlook, stated, limits, compiled)
             mandate, target = found.mandate, found.target
             objective = -mandate.loss(target, outlook)
         return self._row(book, target, objective, portfolio_figures(book, outlook, mandate, target))
+
+    def _outlook(self, book: Book, mix: Collection[str]) -> Outlook:
+        """What is believed, which holdings, mandate and costs have no part in but by a model of another package."""
+        if book.settings.plugins.models:
+            return build_outlook(book)
+        key = frozenset(mix) & BELIEVED
+        return self.believed.get(key) or self.believed.setdefault(key, build_outlook(book))
+
+    def _ambiguity(self, book: Book, outlook: Outlook, mix: Collection[str]) -> Ambiguity:
+        """What is guarded against, which holdings and costs have no part in either."""
+        if book.settings.plugins.models:
+            return ambiguity_set(book, outlook)
+        key = frozenset(mix) & GUARDED
+        return self.guarded.get(key) or self.guarded.setdefault(key, ambiguity_set(book, outlook))
 
     def _compiled(self, outlook: Outlook, mandate: Mandate) -> Program:
         """A program of this shape; no answer of it depends on those before."""
@@ -224,7 +250,8 @@ class _Mixes:
         if mix not in self.solved:
             self.say(f"solving the books between: {len(self.solved) - 1}")
             try:
-                self.solved[mix] = self.worth.of_book(self.books.book(self._groups(mix)))
+                groups = self._groups(mix)
+                self.solved[mix] = self.worth.of_book(self.books.book(groups), groups)
             except (BadInput, BadMandate, Infeasible, NotSolved) as error:
                 self.solved[mix] = str(error)
         return self.solved[mix]
@@ -237,7 +264,7 @@ class _Mixes:
         groups = self._groups(refused[0])
         told = str(self.solved[refused[0]])
         try:
-            self.worth.of_book(self.books.book(groups), explains=True)
+            self.worth.of_book(self.books.book(groups), groups, explains=True)
         except AllocatorError as error:
             told = error.message if isinstance(error, Infeasible) else str(error)
         of_b = " and ".join(GROUPS[group] for group in groups)
