@@ -41,11 +41,6 @@ def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
     return {"orders.csv": orders, "plan.json": f"{head}{digest(orders)}{tail}".encode()}
 
 
-def with_digest(plan: Plan, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document as `plan.json` has it: with the digest of the orders that belong to it."""
-    return {**document, "orders_sha256": digest(plan_files(plan, document)["orders.csv"])}
-
-
 NO_DIGEST = "0" * 64
 """What stands for the digest of orders.csv while that of plan.json is taken."""
 _SCIENTIFIC = re.compile(r'("(?:quantity|quantity_before|quantity_after|price)": )(-?[0-9.]+e[-+]?[0-9]+)')
@@ -114,7 +109,7 @@ def weights_frame(plan: Plan) -> pd.DataFrame:
 # A plugin is `write(document, folder, parameters)`: it is given the plan as plain data and an empty folder that is
 # nobody's yet, and leaves files there.
 #
-OURS = ("orders.csv", "plan.json", "run.json")
+OURS = ("orders.csv", "plan.json", "receipt.json", "run.json")
 
 
 def find_exporters(names: Sequence[str]) -> None:

@@ -252,7 +252,7 @@ class SourceTable(SettingsSection):
 
 
 def _tells_no_password(url: str) -> str:
-    from allocator.importers.databases import address_fault
+    from allocator.importers.addresses import address_fault
 
     if fault := address_fault(url):
         raise ValueError("; ".join(fault))
@@ -264,6 +264,25 @@ class QueryTable(SettingsSection):
 
     url: Annotated[str, AfterValidator(_tells_no_password)]
     query: str = Field(pattern=r"\S")
+
+
+class LedgerSection(SettingsSection):
+    """Where every rebalance is recorded, and whether its orders wait for a note of approval."""
+
+    path: FileName = Field(default="ledger.db", description="a file of SQLite, relative to the book's folder")
+    url: Annotated[str, AfterValidator(_tells_no_password)] | None = Field(
+        default=None, description="instead of path the address of a database, with ${NAME} for what is secret"
+    )
+    require_approval: bool = Field(
+        default=False,
+        description="no orders file leaves before `allocator approve`, which is a note and no access control",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LedgerSection:
+        if self.url is not None and "path" in self.model_fields_set:
+            raise ValueError("has both path and url, and a ledger is in one place; keep one of them")
+        return self
 
 
 TABLE_KINDS: Mapping[str, type[SettingsSection]] = {"query": QueryTable, "source": SourceTable}
@@ -396,6 +415,7 @@ class Settings(SettingsSection):
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
     stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
+    ledger: LedgerSection | None = Field(default=None, description="records every rebalance; without it --record does")
     plugins: PluginsSection = Field(default_factory=PluginsSection)
     confirm: list[Confirmation] = Field(default_factory=list, description="improbable data that is right, in writing")
 

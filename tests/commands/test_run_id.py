@@ -296,7 +296,7 @@ def test_a_book_that_changes_while_it_is_read_is_refused(
 def test_a_book_that_could_not_be_read_twice_is_no_run_without_inputs(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allocator.plan.runs.input_digests", lambda *_: {})
+    monkeypatch.setattr("allocator.plan.runs.book_inputs", lambda *_: [])
 
     answer = again(listed, run, tmp_path / "out")
 
