@@ -12,92 +12,19 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 import numpy as np
 
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadInput, Infeasible, NotSolved
+from allocator.errors import Infeasible, NotSolved
 from allocator.ledger.causes import CASH, COMPARED, Causes, causes_of_difference
-from allocator.plan.document import RuleRow, figures_document, positions_document, rules_document
-from allocator.plan.follow import input_fingerprints
+from allocator.ledger.compared_plans import ComparedPlan
+from allocator.plan.document import RuleRow
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
-from allocator.presentation import BookHeading, Count, LimitKind, LimitState, NotNegative, Row, document_of
+from allocator.presentation import BookHeading, Count, LimitState, NotNegative, Row
 from allocator.types import Vector
 
 OBJECTIVE = "objective"
 RECORDED = 1e-6
 """Of the account: targets this near to those that were recorded are the same."""
 _PLACES = 8
-
-
-@dataclass(frozen=True, eq=False)
-class ComparedPlan:
-    """One of the two plans: what it is called, what `plan.json` says of it, and its book, where that is known.
-
-    `weights` are before, target and after by name, cash last; `figures` after the orders.
-    """
-
-    label: str
-    heading: BookHeading
-    weights: Mapping[str, tuple[float, float, float]]
-    orders: Mapping[str, tuple[str, float, float]]
-    """Side, quantity and value."""
-    figures: Mapping[str, float]
-    rules: Mapping[str, RuleRow]
-    verdict: str
-    fingerprints: Mapping[str, str]
-    book: Book | None = None
-    plan: Plan | None = None
-
-    @staticmethod
-    def of_plan(plan: Plan, label: str) -> ComparedPlan:
-        """Of a plan that is there."""
-        document = {
-            "book": plan.book.heading(),
-            "positions": positions_document(plan),
-            "orders": list(map(document_of, plan.orders)),
-            "figures": {"after": figures_document(plan.after)},
-            "rules": rules_document(plan.measurements),
-            "decision": {"verdict": plan.decision.verdict},
-            "fingerprints": input_fingerprints(plan.book),
-        }
-        return ComparedPlan.of_document(document, label, plan.book, plan)
-
-    @staticmethod
-    def of_document(
-        document: Mapping[str, Any], label: str, book: Book | None = None, plan: Plan | None = None
-    ) -> ComparedPlan:
-        """Of a `plan.json`.
-
-        Raises:
-            BadInput: it is not as it was written.
-        """
-        try:
-            heading, figures, orders = document["book"], document["figures"], document["orders"]
-            return ComparedPlan(
-                label=label,
-                heading={
-                    "name": str(heading["name"]), "account": str(heading["account"]), "as_of": str(heading["as_of"]),
-                    "currency": str(heading["currency"]), "value": float(heading["value"]),
-                },
-                weights={
-                    str(row["instrument"]): (
-                        float(row["weight_before"]), float(row["weight_target"]), float(row["weight_after"])
-                    )
-                    for row in document["positions"]
-                },
-                orders={
-                    str(row["instrument"]): (str(row["side"]), float(row["quantity"]), float(row["value"]))
-                    for row in orders
-                },
-                figures={one.name: float(figures["after"][one.name]) for one in COMPARED},
-                rules={str(row["rule"]): row for row in document["rules"] if row["kind"] and row["state"]},
-                verdict=str(document["decision"]["verdict"]),
-                fingerprints=dict(document["fingerprints"]),
-                book=book,
-                plan=plan,
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            found = f"it is without {error}" if isinstance(error, KeyError) else str(error)
-            cure = "name the plan.json that `rebalance --out` wrote, as it wrote it"
-            raise BadInput.of(label, f"is not as it was written: {found}", cure) from None
 
 
 # Both side by side, and the parts, as plain data.
@@ -134,12 +61,8 @@ _ORDER = (
     *((f"{side}_{key}", kind) for side in _SIDES
       for key, kind in (("side", str | None), ("quantity", float), ("value", float))),
 )  # fmt: skip
-_RULE = (
-    ("rule", str),
-    ("kind", LimitKind),
-    *((f"{side}_{key}", kind) for side in _SIDES
-      for key, kind in (("measured", float | None), ("limit", float | None), ("state", LimitState | None))),
-)  # fmt: skip
+_READING: dict[str, Any] = {"rule": str, "measured": float, "limit": float, "use": float, "state": LimitState}
+_RULE = tuple((f"{side}_{key}", kind | None) for side in _SIDES for key, kind in _READING.items())
 
 
 class _GroupRow(TypedDict):
@@ -165,7 +88,9 @@ class ComparisonDocument(TypedDict):
         "after the orders, over the horizon; the objective is of the targets, and left out where the two differ",
     ]
     orders: Annotated[list[Annotated[Row, _ORDER]], "null and 0 where there is none"]
-    rules: Annotated[list[Annotated[Row, _RULE]], "on the final lots; null where the plan has no such rule"]
+    rules: Annotated[
+        list[Annotated[Row, _RULE]], "on the final lots, the same beside the same; null where there is none"
+    ]
     groups: Annotated[list[_GroupRow], "what differs; empty where that is not known"]
     order: Annotated[list[str] | None, "the one order that was taken; null where all were"]
     notes: Annotated[list[str], "why there are no parts, why one order was taken, and what else must be known"]
@@ -194,10 +119,7 @@ class Comparison:
                  "b_side": b[0], "b_quantity": b[1], "b_value": round(b[2], 2)}
                 for name, a, b in _both(self.a.orders, self.b.orders, (None, 0.0, 0.0))
             ],
-            "rules": [
-                {"rule": name, "kind": (a or b)["kind"], **_reading("a", a), **_reading("b", b)}
-                for name, a, b in _both(self.a.rules, self.b.rules, None)
-            ],
+            "rules": list(_rules(self.a.rules, self.b.rules)),
             "groups": [] if causes is None else list(_groups(causes)),
             "order": None if causes is None or causes.order is None else list(map(group_name, causes.order)),
             "notes": list(self.notes),
@@ -283,8 +205,18 @@ def _both(a: Mapping[str, Any], b: Mapping[str, Any], nothing: Any) -> Iterator[
     return ((name, a.get(name, nothing), b.get(name, nothing)) for name in names)
 
 
-def _reading(side: str, row: RuleRow | None) -> dict[str, Any]:
-    return {f"{side}_{key}": None if row is None else row[key] for key in ("measured", "limit", "state")}
+def _rules(a: Sequence[tuple[object, RuleRow]], b: Sequence[tuple[object, RuleRow]]) -> Iterator[Row]:
+    """Every rule of either, beside the same of the other: of the same label, or the same with another limit."""
+    left, ids = {row["rule"]: row for _, row in b}, {known: row["rule"] for known, row in b}
+    for known, row in a:
+        other = left.pop(row["rule"], None) or left.pop(ids.get(known, ""), None)
+        yield _reading("a", row) | _reading("b", other)
+    for row in left.values():
+        yield _reading("a", None) | _reading("b", row)
+
+
+def _reading(side: str, row: RuleRow | None) -> Row:
+    return {f"{side}_{key}": None if row is None else dict(row)[key] for key in _READING}
 
 
 # The verb.
@@ -295,20 +227,22 @@ def compare_plans(
     a: Book | Plan | ComparedPlan,
     b: Book | Plan | ComparedPlan,
     *,
+    labels: tuple[str, str] = ("A", "B"),
     every_order: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Put plan B beside plan A and say what made the difference, in parts that add up.
 
     A book is planned first; a plan is taken as it is. Of books with reviews more than three groups that differ are
-    taken in one order, as each further one doubles the trees to be solved; `every_order` takes them in all.
+    taken in one order, as each further one doubles the trees to be solved; `every_order` takes them in all. The two are
+    called by their `labels`.
 
     Raises:
         BadInput: it is neither book nor plan.
         Infeasible, NotSolved, OutOfTime: a book has no plan; as `rebalance`.
     """
     say = progress or (lambda _: None)
-    one, other = (_planned(given, label, say) for given, label in ((a, "A"), (b, "B")))
+    one, other = (_planned(given, label, say) for given, label in zip((a, b), labels, strict=True))
     if one.book is None or other.book is None:
         return Comparison(one, other, None, tuple(_without_books(one, other)))
     plans = one.plan, other.plan
