@@ -21,10 +21,13 @@ from allocator.ledger.causes import COMPARED
 from allocator.ledger.record import recorded_files
 from allocator.ledger.replay import recorded_book
 from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import no_trade
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.document import RuleRow, figures_document, positions_document, rules_document
 from allocator.plan.follow import input_fingerprints, read_plan
 from allocator.plan.plan import Plan
 from allocator.presentation import BookHeading, document_of
+from allocator.rules import RuleMeasurement
 from allocator.tables.files import is_plain_file
 
 if TYPE_CHECKING:
@@ -93,7 +96,7 @@ class ComparedPlan:
                     for row in orders
                 },
                 figures={one.name: float(figures["after"][one.name]) for one in COMPARED},
-                rules=_identified(document["rules"], book),
+                rules=_identified(document["rules"], book, plan),
                 verdict=str(document["decision"]["verdict"]),
                 fingerprints=dict(document["fingerprints"]),
                 book=book,
@@ -105,11 +108,15 @@ class ComparedPlan:
             raise BadInput.of(label, f"is not as it was written: {found}", cure) from None
 
 
-def _identified(rows: Sequence[RuleRow], book: Book | None) -> list[tuple[object, RuleRow]]:
+def _identified(rows: Sequence[RuleRow], book: Book | None, plan: Plan | None) -> list[tuple[object, RuleRow]]:
     """Measured rules by what they are; of those that say the same of two things, by which they are of them."""
-    rules = () if book is None else build_mandate(book).rules
-    ids: dict[str, object] = {label: rule_id for rule in rules
-                              for rule_id, label in zip(rule.ids, rule.limit_labels, strict=True)}  # fmt: skip
+    readings: Sequence[RuleMeasurement] = ()
+    if plan is not None:
+        readings = plan.measurements
+    elif book is not None:
+        outlook = build_outlook(book)
+        readings = build_mandate(book, outlook).readings(no_trade(book), outlook)
+    ids: dict[str, object] = {reading.label: reading.id for reading in readings}
     found, times = list[tuple[object, RuleRow]](), Counter[object]()
     for row in rows:
         known = ids.get(row["rule"], row["rule"])

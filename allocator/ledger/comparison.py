@@ -17,7 +17,6 @@ from allocator.ledger.causes import CASH, COMPARED, Causes, causes_of_difference
 from allocator.ledger.compared_plans import ComparedPlan
 from allocator.plan.document import RuleRow
 from allocator.plan.plan import Plan
-from allocator.plan.rebalance import rebalance
 from allocator.presentation import BookHeading, Count, LimitState, NotNegative, Row
 from allocator.types import Vector
 
@@ -271,6 +270,8 @@ def _planned(given: Book | Plan | ComparedPlan, label: str, say: Callable[[str],
     if isinstance(given, Plan):
         return ComparedPlan.of_plan(given, label)
     refuse_no_book(given)
+    from allocator.plan.rebalance import rebalance
+
     say(f"planning {label}")
     try:
         return ComparedPlan.of_plan(rebalance(given), label)

@@ -42,7 +42,7 @@ SECTIONS = {
     "costs": ("costs",),
 }
 """The sections of book.toml by group. [book] and [plugins] are of several."""
-NO_GROUP = ("stress", "tables", "confirm")
+NO_GROUP = ("stress", "tables", "confirm", "ledger")
 """Sections that no plan is made from."""
 PLUGINS = {"models": "model", "rules": "mandate", "objectives": "mandate"}
 TABLES = {
@@ -208,7 +208,8 @@ class MixedBooks:
         book = self.book(mix)
         tables = _tables(book)
         breaches = disagreements(Draft(book.settings, tables, tables.keys()), CHECKS)
-        return next((f"{one.column or one.table}: {one.value or ''} {one.rule}" for one in breaches), None)
+        told = (" ".join(filter(None, (one.column or one.table, one.value, one.rule))) for one in breaches)
+        return next(told, None)
 
 
 def _in_order(book: Book, like: Book) -> Book:
