@@ -66,7 +66,7 @@ TABLES = {
     "benchmark": ("mandate", "benchmark.csv"),
 }
 """The fields of a book by group, and what each is called where it says something that the others do not."""
-_OF_INSTRUMENTS = ("holdings", "exposures")
+_OF_INSTRUMENTS: tuple[str, ...] = ("holdings", "exposures")
 COST_COLUMNS = ("spread_bps", "average_daily_volume")
 """The columns of exposures.csv that are of costs."""
 _WORDS = {"exposures": ("name", "source"), "signals": ("note",)}
@@ -178,8 +178,8 @@ class MixedBooks:
         blocks: list[tuple[str, ...]] = [(group,) for group in self.changed]
         why = dict[tuple[str, ...], str]()
         if not self.alike:
-            block, why = _OF_INSTRUMENTS, {_OF_INSTRUMENTS: "they are of other instruments"}
-            blocks = [block, *(one for one in blocks if one[0] not in block)]
+            why[_OF_INSTRUMENTS] = "they are of other instruments"
+            blocks = [_OF_INSTRUMENTS, *(one for one in blocks if one[0] not in _OF_INSTRUMENTS)]
         while joined := next(self._joined(blocks), None):
             block, said = joined
             blocks = [one for one in blocks if not {*one} <= {*block}] + [block]
