@@ -46,7 +46,7 @@ def document_classes() -> dict[str, type]:
     from allocator.importers.positions import ImportDocument
     from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.record import ApproveDocument, HistoryDocument, ReceiptDocument, ShowDocument, VerifyDocument
-    from allocator.ledger.replay import ReplayDocument
+    from allocator.ledger.replay import RunReplayDocument
     from allocator.mandate.precheck import CheckDocument
     from allocator.multistage.value_of_waiting import WaitingDocument
     from allocator.outlook.outlook import ReturnsDocument
@@ -77,7 +77,7 @@ def document_classes() -> dict[str, type]:
         "plugins": PluginsDocument,
         "receipt": ReceiptDocument,
         "recorded_run": ShowDocument,
-        "replay": ReplayDocument,
+        "replay": RunReplayDocument,
         "report": ReportDocument,
         "returns": ReturnsDocument,
         "run": RunDocument,

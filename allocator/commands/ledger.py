@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ShowDocument,
         VerifyDocument,
     )
-    from allocator.ledger.replay import ReplayDocument
+    from allocator.ledger.replay import RunReplayDocument
 
 LAST = 30
 """Runs on the screen of a history."""
@@ -115,7 +115,7 @@ def verify(place: str | None, head: str | None, *, as_json: bool) -> VerifyDocum
 @click.argument("run")
 @_ledger_option
 @handle_errors_and_json
-def replay(run: str, place: str | None, *, as_json: bool) -> ReplayDocument:
+def replay(run: str, place: str | None, *, as_json: bool) -> RunReplayDocument:
     """Make RUN once more from what the ledger holds: the same orders, or which version or input differs.
 
     \b
@@ -228,18 +228,13 @@ def export(run: str, out: str, place: str | None, *, as_json: bool) -> ReceiptDo
       allocator rebalance data/listed --record --run-id 2026-11-20
       allocator export 2026-11-20 --out plans/today
     """
-    import json
-
     from allocator.display.console import tell
-    from allocator.ledger.record import RECEIPT, recorded_files, with_receipt
+    from allocator.ledger.record import released_files
     from allocator.plan.runs import write_files
 
     ledger = _ledger(place)
-    found = ledger.run(run)
-    files = with_receipt(ledger, found, recorded_files(ledger, found))
-    written = write_files(files, Path(out))
-    document: ReceiptDocument = json.loads(files[RECEIPT])
-    tell("wrote " + " and ".join(map(str, written)), err=True)
+    files, document = released_files(ledger, ledger.run(run))
+    tell("wrote " + " and ".join(map(str, write_files(files, Path(out)))), err=True)
     if not as_json:
         from allocator.display.ledger import show_receipt
 

@@ -132,12 +132,21 @@ class _Case:
     follow: str | None
     inputs: Sequence[BookInput]
 
+    @property
+    def options(self) -> RunOptions:
+        """What was asked for, as far as it can change what is written."""
+        return self.choice.recorded(export=self.export)
+
     @cached_property
     def made_from(self) -> dict[str, str]:
         """What a run of it is told from others by."""
-        from allocator.plan.runs import digests_of, run_inputs
+        from allocator.plan.runs import digest, digests_of, run_inputs
+        from allocator.tables.files import is_plain_file, read_regular_file
 
-        return run_inputs(self.book, digests_of(self.inputs), _options(self.choice, self.export, self.follow))
+        followed, path = self.follow, Path(self.follow or "")
+        if followed is not None and is_plain_file(path):
+            followed = digest(read_regular_file(path, "--follow"))
+        return run_inputs(self.book, digests_of(self.inputs), self.options, followed)
 
     @property
     def run(self) -> Run | None:
@@ -174,7 +183,7 @@ def _ledger(case: _Case, *, record: bool) -> Ledger | None:
     from allocator.ledger.ledger import ledger_of
     from allocator.ledger.record import refuse_own_name, refuse_passwords, refuse_unapproved
 
-    refuse_passwords(case.inputs, _recorded(case))
+    refuse_passwords(case.inputs, case.options)
     refuse_own_name(case.run_id)
     ledger = ledger_of(section, Path(case.choice.path))
     ledger.open()
@@ -184,18 +193,8 @@ def _ledger(case: _Case, *, record: bool) -> Ledger | None:
         and case.out is not None
         and (case.run_id is None or ledger.find(case.run_id) is None)
     ):
-        refuse_unapproved(None)
+        refuse_unapproved(ledger, None)
     return ledger
-
-
-def _recorded(case: _Case) -> RunOptions:
-    as_of = case.choice.as_of
-    return {
-        "account": case.choice.account,
-        "overrides": list(case.choice.overrides),
-        "as_of": None if as_of is None else as_of.isoformat(),
-        "export": list(case.export),
-    }
 
 
 def _done(case: _Case, ledger: Ledger | None) -> tuple[str, Document] | None:
@@ -216,7 +215,7 @@ def _done(case: _Case, ledger: Ledger | None) -> tuple[str, Document] | None:
             if document is None or run is None
             else (f"already done: run {run.id} is in {run.folder}; nothing was solved", document)
         )
-    from allocator.ledger.record import recorded_files, refuse_another, with_receipt
+    from allocator.ledger.record import recorded_files, refuse_another, released_files
 
     entry = ledger.find(case.run_id)
     if entry is None:
@@ -226,11 +225,10 @@ def _done(case: _Case, ledger: Ledger | None) -> tuple[str, Document] | None:
         entry = _record(case, ledger, document, {name: (run.folder / name).read_bytes() for name in names})
         return f"already done: run {run.id} is in {run.folder}; it was recorded, {_where(ledger, entry)}", document
     refuse_another(entry, case.made_from)
-    files = recorded_files(ledger, entry)
     if run is not None and document is None:
-        write_run(run, with_receipt(ledger, entry, files))
+        write_run(run, released_files(ledger, entry)[0])
     return f"already done: run {case.run_id} is {_where(ledger, entry)}; nothing was solved", json.loads(
-        files["plan.json"]
+        recorded_files(ledger, entry)["plan.json"]
     )
 
 
@@ -246,7 +244,7 @@ def _record(case: _Case, ledger: Ledger, document: Document, files: Mapping[str,
     inputs = list(case.inputs)
     if case.follow is not None:
         inputs.append(BookInput(FOLLOWED, read_regular_file(Path(case.follow), FOLLOWED)))
-    return record_run(ledger, case.run_id, document, files, case.book.settings, inputs, _recorded(case), case.made_from)
+    return record_run(ledger, case.run_id, document, files, case.book.settings, inputs, case.options, case.made_from)
 
 
 def _keep(case: _Case, ledger: Ledger | None, document: Document, files: Mapping[str, bytes]) -> None:
@@ -259,31 +257,19 @@ def _keep(case: _Case, ledger: Ledger | None, document: Document, files: Mapping
     if ledger is not None:
         entry = _record(case, ledger, document, files)
         tell(f"recorded run {entry.run_id} as {_where(ledger, entry)}\nhead {entry.hash}", err=True)
+        if entry.clock_went_back:
+            said = f"the clock here is before {entry.before}, when the entry before was recorded"
+            tell(f"{said}: the order of runs is that of their numbers", err=True)
     if case.out is None:
         return
     if ledger is not None:
-        from allocator.ledger.record import with_receipt
+        from allocator.ledger.record import released_files
 
-        files = with_receipt(ledger, entry, files)
+        files, _ = released_files(ledger, entry)
     run = case.run
     written = write_files(files, Path(case.out)) if run is None else write_run(run, files)
     unrecorded = "" if ledger is not None else "; not recorded: --record does"
     tell("wrote " + " and ".join(map(str, written)) + unrecorded, err=True)
-
-
-def _options(choice: BookChoice, export: tuple[str, ...], follow: str | None) -> dict[str, str | None]:
-    """What was asked for, as far as it can change what is written."""
-    from allocator.plan.runs import digest
-    from allocator.tables.files import is_plain_file, read_regular_file
-
-    path = None if follow is None else Path(follow)
-    return {
-        "--account": choice.account,
-        "--set": "; ".join(choice.overrides),
-        "--as-of": None if choice.as_of is None else choice.as_of.isoformat(),
-        "--export": " ".join(export),
-        "--follow": digest(read_regular_file(path, "--follow")) if path is not None and is_plain_file(path) else follow,
-    }
 
 
 def _solve(book: Book, follow: str | None, say: Callable[[str], None]) -> tuple[Plan, PolicyDeviation | None]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ShowDocument,
         VerifyDocument,
     )
-    from allocator.ledger.replay import ReplayDocument
+    from allocator.ledger.replay import RunReplayDocument
 
 _ORDERS = 8
 """Of a run, on one screen."""
@@ -148,7 +148,7 @@ def show_verification(document: VerifyDocument, head: str | None) -> None:
     out.print(f"head {document['head']}", soft_wrap=True)
 
 
-def show_replay(document: ReplayDocument) -> None:
+def show_replay(document: RunReplayDocument) -> None:
     """The same orders; and what is otherwise."""
     out = console()
     whole = (

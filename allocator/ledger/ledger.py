@@ -59,6 +59,13 @@ class LedgerEntry:
     sequence: int
     hash: str
     said: Mapping[str, Any]
+    before: str | None = None
+    """When the entry before was recorded, of one that was just added."""
+
+    @property
+    def clock_went_back(self) -> bool:
+        """Whether it bears an earlier time than the entry before; the order is that of the numbers."""
+        return self.before is not None and str(self.said["recorded"]) < self.before
 
     @property
     def run_id(self) -> str:
@@ -85,6 +92,9 @@ class Ledger:
     file: Path | None = None
     url: str | None = None
     folder: Path = field(default_factory=Path)
+    _engines: dict[bool, Engine] = field(default_factory=dict)
+    """By whether it writes; none keeps a connection."""
+    _secrets: set[str] = field(default_factory=set)
 
     # What is added.
 
@@ -99,34 +109,26 @@ class Ledger:
         Raises:
             BadInput: the database cannot be reached or refuses.
         """
-        from allocator.ledger.tables import CONTENTS, ENTRIES, FORMAT, RUNS
+        from allocator.ledger.tables import ENTRIES, FORMAT, RUNS
 
         def write(connection: Connection) -> LedgerEntry:
             if kind == "run" and run_id is not None and (there := self._run(connection, run_id)) is not None:
                 return there
-            last = self._last(connection)
-            sequence, previous = (1, NO_HASH) if last is None else (last["sequence"] + 1, last["hash"])
+            row = self._last(connection)
+            last = None if row is None else self._sound(row)  # nothing is built on what was changed
+            sequence, previous = (1, NO_HASH) if last is None else (last.sequence + 1, last.hash)
             name = f"run-{sequence}" if run_id is None else run_id
-            now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            now = _now()
             head = {"format": FORMAT, "sequence": sequence, "previous": previous, "kind": kind, "run_id": name}
             whole = {**said, **head, "recorded": now}
             text = canonical(whole)
-            row: Row = {"format": FORMAT, "sequence": sequence, "kind": kind, "run_id": name, "hash": sha256(text)}
-            packed = {digest: zlib.compress(content) for digest, content in (contents or {}).items()}
-            known = set(connection.scalars(CONTENTS.select().with_only_columns(CONTENTS.c.digest).where(
-                CONTENTS.c.digest.in_(packed))))  # fmt: skip
-            new = [
-                {"format": FORMAT, "digest": digest, "packed_digest": sha256(content), "packed": content}
-                for digest, content in packed.items()
-                if digest not in known
-            ]
-            if new:
-                connection.execute(CONTENTS.insert(), new)
+            made = {"format": FORMAT, "sequence": sequence, "kind": kind, "run_id": name, "hash": sha256(text)}
+            self._keep(connection, contents or {})
             if kind == "run":
                 of_run = {"format": FORMAT, "sequence": sequence, "run_id": name, "recorded": now}
                 connection.execute(RUNS.insert(), [{**of_run, **said["summary"]}])
-            connection.execute(ENTRIES.insert(), [{**row, "entry": text}])
-            return LedgerEntry(sequence, row["hash"], whole)
+            connection.execute(ENTRIES.insert(), [{**made, "entry": text}])
+            return LedgerEntry(sequence, sha256(text), whole, None if last is None else last.said["recorded"])
 
         return self._transaction(write, writes=True)
 
@@ -147,7 +149,8 @@ class Ledger:
             columns = [column for column in RUNS.c if column.name != "format"]
             rows = connection.execute(select(*columns).order_by(RUNS.c.sequence.desc()).limit(last)).mappings()
             notes = select(ENTRIES.c.run_id, func.count()).where(ENTRIES.c.kind == "approval")
-            approvals: dict[str, int] = dict(connection.execute(notes.group_by(ENTRIES.c.run_id)).tuples().all())
+            noted = connection.execute(notes.group_by(ENTRIES.c.run_id))
+            approvals = {run_id: number for run_id, number in noted}  # noqa: C416  # rows are no pairs to a type checker
             found = [{**row, "approvals": approvals.get(row["run_id"], 0)} for row in rows]
             end = self._last(connection)
             head = None if end is None else LedgerEntry(end["sequence"], end["hash"], {})
@@ -177,15 +180,7 @@ class Ledger:
 
     def approvals(self, run: LedgerEntry) -> list[LedgerEntry]:
         """The notes of approval of a run, in their order; one of another run of its name is none."""
-        from allocator.ledger.tables import ENTRIES
-
-        def read(connection: Connection) -> list[LedgerEntry]:
-            of_run = (ENTRIES.c.kind == "approval") & (ENTRIES.c.run_id == run.run_id)
-            rows = connection.execute(ENTRIES.select().where(of_run).order_by(ENTRIES.c.sequence)).mappings()
-            found = [self._sound(dict(row)) for row in rows]
-            return [entry for entry in found if entry.said["run"] == run.hash]
-
-        return self._transaction(read)
+        return self._transaction(lambda connection: self._approvals(connection, run))
 
     def contents(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Bytes that were recorded, by their SHA-256.
@@ -193,22 +188,16 @@ class Ledger:
         Raises:
             BadInput: one is missing or is not what its digest says.
         """
-        from allocator.ledger.tables import CONTENTS
+        return self._transaction(lambda connection: self._contents(connection, digests))
 
-        def read(connection: Connection) -> dict[str, bytes]:
-            rows = connection.execute(CONTENTS.select().where(CONTENTS.c.digest.in_(digests))).mappings()
-            faults, found = list[Breach](), {}
-            packed = {row["digest"]: row for row in rows}
-            for digest in digests:
-                row = packed.get(digest)
-                content = None if row is None else _unpacked(dict(row))
-                if content is None:
-                    faults.append(self._fault(None, "contents", f"{digest[:12]} is missing or not as it was recorded"))
-                else:
-                    found[digest] = content
-            if faults:
-                raise BadInput(faults)
-            return found
+    def with_approvals(self, run: LedgerEntry) -> tuple[dict[str, bytes], list[LedgerEntry], str]:
+        """All that was recorded of a run by its SHA-256, its notes of approval, and the head of the chain."""
+        digests = sorted(_digests_of(run.said))
+
+        def read(connection: Connection) -> tuple[dict[str, bytes], list[LedgerEntry], str]:
+            last = self._last(connection)
+            head = run.hash if last is None else str(last["hash"])
+            return self._contents(connection, digests), self._approvals(connection, run), head
 
         return self._transaction(read)
 
@@ -270,6 +259,43 @@ class Ledger:
             faults.append(Breach("--head", None, None, head, *_CUT))
         return Verification(len(hashes), indexed, held, hashes[-1] if hashes else NO_HASH, faults)
 
+    def _keep(self, connection: Connection, contents: Mapping[str, bytes]) -> None:
+        """Add the contents that are not there yet."""
+        from allocator.ledger.tables import CONTENTS, FORMAT
+
+        digests = CONTENTS.select().with_only_columns(CONTENTS.c.digest)
+        known = set(connection.scalars(digests.where(CONTENTS.c.digest.in_(contents))))
+        packed = {digest: zlib.compress(content, 1) for digest, content in contents.items() if digest not in known}
+        new = [
+            {"format": FORMAT, "digest": digest, "packed_digest": sha256(content), "packed": content}
+            for digest, content in packed.items()
+        ]
+        if new:
+            connection.execute(CONTENTS.insert(), new)
+
+    def _approvals(self, connection: Connection, run: LedgerEntry) -> list[LedgerEntry]:
+        from allocator.ledger.tables import ENTRIES
+
+        of_run = (ENTRIES.c.kind == "approval") & (ENTRIES.c.run_id == run.run_id)
+        rows = connection.execute(ENTRIES.select().where(of_run).order_by(ENTRIES.c.sequence)).mappings()
+        found = [self._sound(dict(row)) for row in rows]
+        return [entry for entry in found if entry.said["run"] == run.hash]
+
+    def _contents(self, connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
+        from allocator.ledger.tables import CONTENTS
+
+        rows = connection.execute(CONTENTS.select().where(CONTENTS.c.digest.in_(digests))).mappings()
+        packed, found, faults = {row["digest"]: dict(row) for row in rows}, dict[str, bytes](), list[Breach]()
+        for digest in digests:
+            content = _unpacked(packed[digest]) if digest in packed else None
+            if content is None:
+                faults.append(self._fault(None, "contents", f"{digest[:12]} is missing or not as it was recorded"))
+            else:
+                found[digest] = content
+        if faults:
+            raise BadInput(faults)
+        return found
+
     def _fault(self, number: object, column: str, rule: str) -> Breach:
         return Breach(self.shown, number if isinstance(number, int) else None, column, None, rule, _RESTORE)
 
@@ -288,21 +314,20 @@ class Ledger:
         return LedgerEntry(said["sequence"], row["hash"], said)
 
     def _last(self, connection: Connection) -> Row | None:
-        """The last entry, in short.
+        """The row of the last entry.
 
         Raises:
             BadInput: another release wrote it.
         """
         from allocator.ledger.tables import ENTRIES, FORMAT
 
-        short = ENTRIES.select().with_only_columns(ENTRIES.c.format, ENTRIES.c.sequence, ENTRIES.c.hash)
-        row = connection.execute(short.order_by(ENTRIES.c.sequence.desc()).limit(1)).mappings().first()
+        row = connection.execute(ENTRIES.select().order_by(ENTRIES.c.sequence.desc()).limit(1)).mappings().first()
         if row is not None and row["format"] != FORMAT:
             raise BadInput([self._of_another_format(f"is of format {row['format']}, and this release has {FORMAT}")])
         return None if row is None else dict(row)
 
     def _of_another_format(self, rule: str) -> Breach:
-        return Breach(self.shown, None, None, None, rule, "use the release that wrote it, or name another ledger")
+        return Breach(self.shown, None, None, None, rule, _OTHER_RELEASE)
 
     def _transaction(self, work: Callable[[Connection], Found], *, writes: bool = False) -> Found:
         """What `work` finds or adds, all in one transaction.
@@ -310,17 +335,15 @@ class Ledger:
         Raises:
             BadInput: the database cannot be reached or refuses; nothing of a password is told, and nothing was added.
         """
-        secrets, reached = set[str](), False
+        reached = False
         try:
-            engine = self._engine(secrets, writes=writes)
-            try:
-                with engine.connect() as connection:
-                    reached = True
-                    with _begun(connection, writes=writes):
-                        self._refuse_what_is_no_ledger(connection, writes=writes)
-                        return work(connection)
-            finally:
-                engine.dispose()
+            if writes not in self._engines:
+                self._engines[writes] = self._engine(writes=writes)
+            with self._engines[writes].connect() as connection:
+                reached = True
+                with _begun(connection, writes=writes):
+                    self._refuse_what_is_no_ledger(connection, writes=writes)
+                    return work(connection)
         except BadInput:
             raise
         except Unanswered as refused:
@@ -328,15 +351,19 @@ class Ledger:
         except Exception as error:
             if not _of_database(error):
                 raise
-            fault = database_said(error, secrets, reached=reached, otherwise=_LOOK)
+            fault = database_said(error, self._secrets, reached=reached, otherwise=_LOOK)
+            if _OTHER_TABLES.search(f"{getattr(getattr(error, 'orig', None), 'sqlstate', None)} {fault[0]}"):
+                fault = "has other tables than this release writes", _OTHER_RELEASE
         raise BadInput(
             [Breach("ledger", None, None, self.shown, *fault)]
         )  # here, where no driver's error is its context
 
-    def _engine(self, secrets: set[str], *, writes: bool) -> Engine:
+    def _engine(self, *, writes: bool) -> Engine:
         if self.url is not None:
-            return database_engine(self.url, self.folder, secrets, writes=writes)
+            return database_engine(self.url, self.folder, self._secrets, writes=writes)
         assert self.file is not None
+        if not writes and not self.file.exists():
+            raise Unanswered("there is no ledger here", f"{_RECORD}, or name the ledger: --ledger PLACE")
         return sqlite_engine(self.file, writes=writes)
 
     def _refuse_what_is_no_ledger(self, connection: Connection, *, writes: bool) -> None:
@@ -353,6 +380,8 @@ class Ledger:
         make_tables(connection)
 
 
+_OTHER_RELEASE = "use the release that wrote it, or name another ledger"
+_OTHER_TABLES = re.compile("^42703|^42P01|no such column|no such table|has no column")
 _RESTORE = "restore the ledger from a copy, and find out who changed it"
 _RECORD = "record one with `allocator rebalance BOOK --record`"
 _LOOK = "look at the database; nothing was recorded"
@@ -360,6 +389,11 @@ _CUT = (
     "no entry has this hash: the tail of the ledger was cut, or it was written anew",
     "restore the ledger from a copy that has it",
 )
+
+
+def _now() -> str:
+    """By the clock of this machine, which may be wrong: nothing hangs on it."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def _of_database(error: Exception) -> bool:
@@ -375,7 +409,9 @@ def _begun(connection: Connection, *, writes: bool) -> Any:
     driver: Any = connection.connection.driver_connection
     if isinstance(driver, sqlite3.Connection):
         driver.text_factory = _decoded
-        driver.execute("PRAGMA synchronous = EXTRA")
+        if writes:  # a journal that stays costs a folder's sync less, and its end is synced like the rows
+            driver.execute("PRAGMA journal_mode = PERSIST")
+            driver.execute("PRAGMA synchronous = FULL")
         begun = connection.begin()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
         return begun
@@ -416,7 +452,7 @@ def _judged(row: Row, number: int, previous: str | None) -> tuple[Row, list[tupl
     return said, wrong
 
 
-def _digests_of(said: Row) -> set[str]:
+def _digests_of(said: Mapping[str, Any]) -> set[str]:
     """The contents that an entry names."""
     return {digest for part in said.get("contents", {}).values() for digest in part.values()}
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import platform
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from allocator.errors import BadInput, Breach
 from allocator.importers.addresses import tells_password
-from allocator.ledger.ledger import Ledger, LedgerEntry, sha256
+from allocator.ledger.ledger import DEFAULT, Ledger, LedgerEntry, ledger_of, sha256
 from allocator.presentation import Count, IsoDate, Keywords, NotNegative, Probability, Row
 
 if TYPE_CHECKING:
+    from allocator.book.book import Book
     from allocator.plan.runs import BookInput
     from allocator.settings.settings import Settings
 
@@ -143,12 +146,19 @@ def _summary(document: Mapping[str, Any]) -> RunSummary:
 def versions() -> dict[str, str]:
     """Of what makes the numbers, on this machine."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("portfolio-allocator", *_USED):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
+    for name in _USED:
+        # what a package says of itself is there once it is imported; what its files say is to be parsed
+        said = getattr(sys.modules.get(name), "__version__", None)
+        found[name] = str(said) if said else _installed_version(name)
     return found
+
+
+@cache
+def _installed_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def refuse_own_name(run_id: str | None) -> None:
@@ -334,23 +344,6 @@ class ReceiptDocument(TypedDict):
     totals: OrderTotals
 
 
-def receipt(
-    ledger: Ledger, run: LedgerEntry, head: str, approvals: Sequence[LedgerEntry], files: Mapping[str, bytes]
-) -> ReceiptDocument:
-    """What goes with the files of a run."""
-    return {
-        "format": "allocator.receipt/1",
-        "ledger": ledger.shown,
-        "run_id": run.run_id,
-        "sequence": run.sequence,
-        "hash": run.hash,
-        "head": head,
-        "approvals": approval_notes(approvals),
-        "files": {name: sha256(content) for name, content in files.items()},
-        "totals": order_totals(json.loads(files["plan.json"])["orders"]),
-    }
-
-
 def approval_notes(approvals: Sequence[LedgerEntry]) -> list[ApprovalNote]:
     """Notes as documents have them."""
     return [{"sequence": one.sequence, "recorded": one.said["recorded"], "note": one.said["note"]} for one in approvals]
@@ -369,35 +362,61 @@ def order_totals(orders: Sequence[Mapping[str, Any]]) -> OrderTotals:
     }
 
 
-def with_receipt(ledger: Ledger, run: LedgerEntry, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Files of a run that may leave, and the receipt that goes with them.
+def released_files(ledger: Ledger, run: LedgerEntry) -> tuple[dict[str, bytes], ReceiptDocument]:
+    """The files of a run as the ledger holds them, with the receipt among them, and that.
 
     Raises:
-        BadInput: the book wants approval first, and there is none.
+        BadInput: the book wants approval first, and there is none; or a file is not as it was recorded.
     """
-    approvals = ledger.approvals(run)
-    if needs_approval(ledger, run) and not approvals:
-        refuse_unapproved(run.run_id)
-    _, _, head = ledger.history(0)
-    made = receipt(ledger, run, run.hash if head is None else head.hash, approvals, files)
-    return {**files, RECEIPT: (json.dumps(made, indent=1) + "\n").encode()}
+    contents, approvals, head = ledger.with_approvals(run)
+    parts = run.said["contents"]
+    section = json.loads(contents[parts["parameters"]["settings.json"]])["ledger"]
+    if section and section["require_approval"] and not approvals:
+        refuse_unapproved(ledger, run.run_id)
+    files = {name: contents[digest] for name, digest in parts["outputs"].items()}
+    made: ReceiptDocument = {
+        "format": "allocator.receipt/1",
+        "ledger": ledger.shown,
+        "run_id": run.run_id,
+        "sequence": run.sequence,
+        "hash": run.hash,
+        "head": head,
+        "approvals": approval_notes(approvals),
+        "files": dict(parts["outputs"]),
+        "totals": order_totals(json.loads(files["plan.json"])["orders"]),
+    }
+    return {**files, RECEIPT: (json.dumps(made, indent=1) + "\n").encode()}, made
 
 
-def needs_approval(ledger: Ledger, run: LedgerEntry) -> bool:
-    """Whether the book of a run said that its orders wait for approval."""
-    digest = run.said["contents"]["parameters"]["settings.json"]
-    section = json.loads(ledger.contents([digest])[digest])["ledger"]
-    return bool(section and section["require_approval"])
+def record_and_release(
+    book: Book,
+    folder: Path,
+    document: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    inputs: Sequence[BookInput],
+    options: RunOptions,
+) -> dict[str, bytes]:
+    """Record a run of a book that names a ledger; its files with the receipt, where they may leave.
+
+    Raises:
+        BadInput: as `record_run` and `released_files`; where only approval is missing, the run is recorded.
+    """
+    from allocator.plan.runs import digests_of, run_inputs
+
+    ledger, made_from = ledger_of(book.settings.ledger, folder), run_inputs(book, digests_of(inputs), options)
+    run = record_run(ledger, None, document, files, book.settings, inputs, options, made_from)
+    return released_files(ledger, run)[0]
 
 
-def refuse_unapproved(run_id: str | None) -> None:
+def refuse_unapproved(ledger: Ledger, run_id: str | None) -> None:
     """Raise: [ledger] of the book wants a note of approval before orders leave."""
-    rule = "was not approved, and [ledger] require_approval keeps its orders"
-    named = run_id or "RUN"
-    cure = f"`allocator approve {named} --note …`, then `allocator export {named} --out DIR`"
-    if run_id is None:
-        rule, cure = "would write orders that nobody approved", f"leave it out to record the run, then {cure}"
-    raise BadInput([Breach("--out" if run_id is None else "RUN", None, None, run_id, rule, cure)])
+    named, at = run_id or "RUN", "" if ledger.shown == DEFAULT else f" --ledger '{ledger.shown}'"
+    cure = f"`allocator approve {named} --note …{at}`, then `allocator export {named} --out DIR{at}`"
+    if run_id is not None:
+        rule = "was not approved, and [ledger] require_approval keeps its orders"
+        raise BadInput([Breach("RUN", None, None, run_id, rule, cure)])
+    rule = "would write orders that nobody approved"
+    raise BadInput([Breach("--out", None, None, None, rule, f"leave it out to record the run, then {cure}")])
 
 
 def recorded_files(ledger: Ledger, run: LedgerEntry) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ class VersionChange(TypedDict):
     now: str | None
 
 
-class ReplayDocument(TypedDict):
+class RunReplayDocument(TypedDict):
     """What making a run once more gave."""
 
     format: Literal["allocator.replay/1"]
@@ -37,7 +37,7 @@ class ReplayDocument(TypedDict):
     versions: Annotated[list[VersionChange], "what is of another version now"]
 
 
-def replay_run(ledger: Ledger, run: LedgerEntry, say: Callable[[str], None]) -> ReplayDocument:
+def replay_run(ledger: Ledger, run: LedgerEntry, say: Callable[[str], None]) -> RunReplayDocument:
     """Make a run once more and hold its orders to those that were recorded.
 
     Raises:

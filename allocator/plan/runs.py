@@ -466,18 +466,26 @@ def refuse_changing_inputs(before: Mapping[str, str], after: Mapping[str, str]) 
         raise BadInput([Breach(name, None, None, None, "changed while it was read", cure) for name in moved])
 
 
-def run_inputs(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
+def run_inputs(
+    book: Book, digests: Mapping[str, str], options: Mapping[str, Any], followed: str | None = None
+) -> dict[str, str]:
     """Digests of files, options that were given (such as `--as-of`), our version and those of the plugins in use."""
     named = tables_in_use(book.settings)
     # an exporter counts where it is asked for, and a command makes no plan
     kinds = [kind for kind in named if kind not in ("exporters", "commands")]
     used = [(kind, name) for kind in kinds for name in sorted(named[kind])]
-    exports = (options.get("--export") or "").split()
     plugins = {
         f"{one.package} ({one.name})": one.version
-        for kind, name in [*used, *(("exporters", name) for name in exports)]
+        for kind, name in [*used, *(("exporters", name) for name in options["export"])]
         for one in installed_plugins(kind)
         if one.name == name
     }
-    given = {name: value for name, value in options.items() if value}
-    return {**digests, **given, **plugins, "allocator": version("portfolio-allocator"), "plan format": PLAN_FORMAT}
+    given = {
+        "--account": options["account"],
+        "--set": "; ".join(options["overrides"]),
+        "--as-of": options["as_of"],
+        "--export": " ".join(options["export"]),
+        "--follow": followed,
+    }
+    stated = {name: value for name, value in given.items() if value}
+    return {**digests, **stated, **plugins, "allocator": version("portfolio-allocator"), "plan format": PLAN_FORMAT}

@@ -26,7 +26,7 @@ from allocator.errors import AllocatorError, printable
 from allocator.reporting.desk import Desk
 from allocator.reporting.page import Documents, as_printable, report
 
-Write: TypeAlias = Callable[[Book], Sequence[Path]]
+Write: TypeAlias = Callable[[Book, Sequence[str]], Sequence[Path]]
 _MOST_BYTES = 100_000
 """Of a question: knobs and fixes are a few hundred."""
 _HEADERS = {
@@ -114,7 +114,8 @@ class DeskServer:
 
     def _written(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         turned, more = _setting(asked)
-        return {"written": list(map(str, self._write(self._desk.at(self._desk.overrides(turned, more)))))}
+        overrides = self._desk.overrides(turned, more)
+        return {"written": list(map(str, self._write(self._desk.at(overrides), overrides)))}
 
     def _answered(self, work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], int]:
         """One question at a time: programs are kept, and no two may write to one."""

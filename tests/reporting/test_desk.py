@@ -196,7 +196,7 @@ def served(book: Book, tmp_path: Path) -> tuple[DeskServer, TestClient, list[boo
     """A desk that is not listening, a client of it, and whether the book on disk has changed."""
     changed = [False]
 
-    def write(own: Book) -> tuple[Path, ...]:
+    def write(own: Book, _: object) -> tuple[Path, ...]:
         plan = rebalance(own)
         return write_files(plan_files(plan, plan_document(plan)), tmp_path / "out")
 
