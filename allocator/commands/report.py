@@ -47,10 +47,10 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.tables.files import check_file, replace_file
+    from allocator.tables.files import check_file, is_folder, replace_file
 
     check_file(out, (".html", ".htm"), "--out")
-    of_file = choice.path.endswith(".json") and not Path(choice.path).is_dir()
+    of_file = choice.path.endswith(".json") and not is_folder(Path(choice.path))
     with progress_spinner() as say:
         documents = of_plan(choice) if of_file else of_book(choice, jobs, say)[0]
         say("drawing the page")

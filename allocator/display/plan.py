@@ -201,6 +201,9 @@ def _summary(plan: Plan) -> list[str]:
 def describe_decision(plan: Plan) -> list[str]:
     """The verdict with its reason; what trading changes; and what was wanted where it is not recommended."""
     decision = plan.decision
+    if not plan.has_lots:
+        gain = "" if decision.gain_bps is None else f" {_objective_change(plan)}"
+        return [f"Targets only: no whole-lot orders were asked for.{gain}"]
     if not decision.orders and decision.verdict != "trade required":
         return ["No trade: today's holdings are the plan."]
     reason = {
@@ -367,7 +370,9 @@ def describe_proof(plan: Plan) -> Sequence[str]:
     certificate = plan.certificate
     keep, keeps = _keeping(certificate.rules)
     lots = f"the orders {keep}lose {max(plan.rounding_bps, 0):z.2f} bps to rounding"
-    if not plan.orders:
+    if not plan.has_lots:
+        lots = f"the targets {keep.removesuffix(' and ')}, and there are no orders" if keep else "there are no orders"
+    elif not plan.orders:
         lots = f"today's holdings {keep.removesuffix(' and ')}" if keep else "there is no rule to keep"
     policy = ""
     if plan.policy is not None:

@@ -29,7 +29,13 @@ def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
 
     `plan.json` names that of the bytes of `orders.csv`. Each order names that of `plan.json` as it is with
     `NO_DIGEST` in that place, as none can name what it is a part of.
+
+    Raises:
+        BadInput: the plan is of targets only.
     """
+    if not plan.has_lots:
+        cure = "call allocator.rebalance(book) without lots=False"
+        raise BadInput([Breach("plan", None, None, None, "is of targets only, and orders.csv would be empty", cure)])
     unsigned = stable_numbers({**document, "orders_sha256": NO_DIGEST})
     whole = _plain_quantities(json.dumps(unsigned, indent=1, allow_nan=False) + "\n")
     orders = orders_csv(plan, digest(whole.encode())).encode()

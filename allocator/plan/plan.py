@@ -168,7 +168,8 @@ class Plan:
     """The whole lots that were weighed against holding; `final` unless the verdict is no trade."""
     final: Trade
     orders: tuple[Order, ...]
-    """None where the verdict is no trade; `final` is then today's portfolio."""
+    """None where the verdict is no trade; `final` is then today's portfolio. None either of targets only, which `final`
+    then is."""
     weighed_orders: tuple[Order, ...]
     """The orders that were weighed: `orders`, or what is forgone by holding."""
     decision: TradeValue
@@ -199,6 +200,11 @@ class Plan:
         if not self.outlook.risk.variances.any():
             return True
         return self.mandate.risk_aversion > 0 if self.policy is None else self.policy.mandate.utility.charges_risk
+
+    @property
+    def has_lots(self) -> bool:
+        """Whether whole lots were asked for; else there are no orders, whatever the targets trade."""
+        return self.decision.verdict != "targets only"
 
     @property
     def weights(self) -> pd.Series[float]:

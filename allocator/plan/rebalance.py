@@ -23,10 +23,10 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
+from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
-from allocator.plan.trade_decision import no_trade_regions, value_of_trading
+from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER
 from allocator.settings.reading import with_overrides
@@ -268,8 +268,11 @@ def _labels(rule: Rule) -> Iterator[tuple[RuleId, str]]:
     return zip(rule.ids, rule.limit_labels, strict=True)
 
 
-def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> Plan:
+def rebalance(book: Book, *, lots: bool = True, progress: Callable[[str], None] | None = None) -> Plan:
     """Turn a book into a verified plan of whole-lot orders; with reviews the plan has a `policy` for each of them.
+
+    Without `lots` the plan is the targets and their proof alone: there are no orders, and nothing is weighed against no
+    trade.
 
     Holdings of the plan are (N,) money in the order of `book.instruments`, in the book's currency; weights are
     fractions of the account, returns simple and over the horizon. What is solved stands in `Mandate`, how the proof
@@ -285,7 +288,8 @@ def rebalance(book: Book, *, progress: Callable[[str], None] | None = None) -> P
     refuse_no_book(book)
     say = progress or _quietly
     try:
-        return plan_with_reviews(book, say) if book.settings.uses_tree else _plan_of_one_period(book, say)
+        plan = plan_with_reviews if book.settings.uses_tree else _plan_of_one_period
+        return plan(book, say, with_lots=lots)
     except Infeasible as error:
         say("trying the fixes on the whole mandate")
         raise with_tried_fixes(error, book) from None
@@ -304,6 +308,26 @@ def _orders(
 
     `further` are other limits of rules that are not of book.toml.
     """
+    found, stated, start = _targets(book, outlook, say, trying, further, explains=explains)
+    say("finding whole lots")
+    lots, mandate, given = whole_lots_with_soft_rules(
+        book, outlook, stated, found.given, found.mandate, start, found.target,
+        work=None if trying is None else trying.work, explains=explains,
+    )  # fmt: skip
+    found = recertify(found, mandate, given, start, outlook, Limits.of(book))
+    return found, mandate, given, lots, verified_lots(book, outlook, mandate, lots)
+
+
+def _targets(
+    book: Book,
+    outlook: Outlook,
+    say: Callable[[str], None],
+    trying: _Trying | None = None,
+    further: Mapping[RuleId, float] = MappingProxyType({}),
+    *,
+    explains: bool = True,
+) -> tuple[Targets, Mandate, Position]:
+    """Targets, the stated mandate, and where the account stands."""
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     if further:
         members = RelaxedLimits.nothing(start, outlook, stated).members
@@ -311,26 +335,25 @@ def _orders(
         stated = RelaxedLimits(members, moved).with_limits(stated)
     check_obviously_infeasible(book, outlook)
     say("solving")
-    compiled, work = (Program, None) if trying is None else (partial(trying.compiled, explains=explains), trying.work)
-    found = solve_targets(book, start, outlook, stated, Limits.of(book), compiled)
-    say("finding whole lots")
-    lots, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, stated, found.given, found.mandate, start, found.target, work=work, explains=explains
-    )
-    found = recertify(found, mandate, given, start, outlook, Limits.of(book))
-    return found, mandate, given, lots, verified_lots(book, outlook, mandate, lots)
+    compiled = Program if trying is None else partial(trying.compiled, explains=explains)
+    return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), stated, start
 
 
-def _plan_of_one_period(book: Book, say: Callable[[str], None]) -> Plan:
+def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
     say("reading the outlook")
     outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
-    found, mandate, given, lots, weighed = _orders(book, outlook, say)
-    held = no_trade(book)
-    listed = list_orders(book, mandate, weighed, lots)
-    decision = value_of_trading(
-        outlook, mandate, held, weighed, book.settings.trading,
-        orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
-    )  # fmt: skip
+    held, listed = no_trade(book), tuple[Order, ...]()
+    if with_lots:
+        found, mandate, given, lots, weighed = _orders(book, outlook, say)
+        listed = list_orders(book, mandate, weighed, lots)
+        decision = value_of_trading(
+            outlook, mandate, held, weighed, book.settings.trading,
+            orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
+        )  # fmt: skip
+    else:
+        found, _, _ = _targets(book, outlook, say)
+        mandate, given, weighed = found.mandate, found.given, found.target
+        decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
     say("measuring stability")
     target, measurements = found.target, mandate.readings(final, outlook)

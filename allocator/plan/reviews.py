@@ -29,14 +29,16 @@ from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import certificate_of_policy, verified_lots
-from allocator.plan.plan import Plan, adverse_probabilities, list_orders, portfolio_figures
-from allocator.plan.trade_decision import value_of_reviewed_trading
+from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders, portfolio_figures
+from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
 from allocator.types import Vector
 
 
-def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
+def plan_with_reviews(book: Book, say: Callable[[str], None], *, with_lots: bool = True) -> Plan:
     """Turn a book whose objective is solved on the tree of decisions into orders for today and a policy for reviews.
+
+    Without lots the policy begins with its own targets, and there are no orders.
 
     Raises:
         BadInput: the price history cannot give a covariance.
@@ -45,9 +47,14 @@ def plan_with_reviews(book: Book, say: Callable[[str], None]) -> Plan:
     """
     say("reading the outlook")
     outlook = build_outlook(book)
-    best, with_lots, target, weighed, lots = orders_with_reviews(book, outlook, say)
+    if with_lots:
+        best, begun, target, weighed, lots = orders_with_reviews(book, outlook, say)
+    else:
+        best = begun = _best_policy(book, outlook, say)
+        target = weighed = trade_of_solution(best.start, best.staged.mandates[0], best.holdings[0], book.value)
+        lots = None
     holding = _beginning_with(best.staged, best.start, 0 * best.start.holdings, Limits.of(book))
-    return _decided(book, outlook, best.staged, target, weighed, lots, (best, with_lots, holding))
+    return _decided(book, outlook, best.staged, target, weighed, lots, (best, begun, holding))
 
 
 def orders_with_reviews(
@@ -59,12 +66,8 @@ def orders_with_reviews(
         Infeasible: rules conflict, now or at a review, or no whole lots keep them.
         NotSolved: no solver gave an answer that passes our own checks.
     """
-    check_obviously_infeasible(book, outlook)
-    staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
-    limits = Limits.of(book)
-    say(f"solving {staged.tree.nodes} decisions")
-    best = _policy(staged, start, outlook, limits)
-    staged = best.staged  # what regret is measured against is known now
+    best = _best_policy(book, outlook, say)
+    staged, start, limits = best.staged, best.start, Limits.of(book)
     mandate = staged.mandates[0]
     say("finding whole lots")
     target = trade_of_solution(start, mandate, best.holdings[0], book.value)
@@ -77,24 +80,35 @@ def orders_with_reviews(
     return best, with_lots, target, weighed, lots
 
 
+def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> Policy:
+    """The best policy; its `staged` knows what regret is measured against."""
+    check_obviously_infeasible(book, outlook)
+    staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    say(f"solving {staged.tree.nodes} decisions")
+    return _policy(staged, start, outlook, Limits.of(book))
+
+
 def _decided(
     book: Book,
     outlook: Outlook,
     staged: MultistageMandate,
     target: Trade,
     weighed: Trade,
-    lots: Vector,
+    lots: Vector | None,
     policies: tuple[Policy, Policy, Policy | None],
 ) -> Plan:
-    """The plan: the lots, or what is held where trading is not recommended."""
+    """The plan: the lots, or what is held where trading is not recommended; the targets where there are no lots."""
     (best, with_lots, holding), mandate, held = policies, staged.mandates[0], no_trade(book)
-    listed = list_orders(book, mandate, weighed, lots)
-    gain = None if holding is None else with_lots.equivalent - holding.equivalent
-    decision = value_of_reviewed_trading(
-        gain, mandate.readings(held, outlook), book.settings.trading, orders=len(listed),
-        tickets=book.settings.costs.ticket * len(listed), account_value=book.value,
-        required=bool(book.given_away.any()),
-    )  # fmt: skip
+    gain, listed = None if holding is None else with_lots.equivalent - holding.equivalent, tuple[Order, ...]()
+    if lots is None:
+        decision = TradeValue.of_targets(gain)
+    else:
+        listed = list_orders(book, mandate, weighed, lots)
+        decision = value_of_reviewed_trading(
+            gain, mandate.readings(held, outlook), book.settings.trading, orders=len(listed),
+            tickets=book.settings.costs.ticket * len(listed), account_value=book.value,
+            required=bool(book.given_away.any()),
+        )  # fmt: skip
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
     measurements = tuple(mandate.readings(final, outlook))

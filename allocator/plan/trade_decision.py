@@ -28,8 +28,9 @@ from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 
-Verdict: TypeAlias = Literal["trade required", "recommended", "no trade"]
-"""Required where today's holdings breach a limit; recommended where trading is worth its costs."""
+Verdict: TypeAlias = Literal["trade required", "recommended", "no trade", "targets only"]
+"""Required where today's holdings breach a limit; recommended where trading is worth its costs; targets only where no
+whole lots were asked for, and nothing was weighed."""
 DRAWS = 2000
 """Of beliefs and costs; a share is then right to about one point."""
 _SEED = 20261120
@@ -47,7 +48,11 @@ class TradeValue:
     `orders` and `tickets` are those that were weighed: with the verdict "no trade" they are what is forgone.
     """
 
-    verdict: Annotated[Verdict, "required where today's holdings breach a limit"]
+    verdict: Annotated[
+        Verdict,
+        "required where today's holdings breach a limit; targets only where no whole lots were asked for: there are no "
+        "orders, and after is the target",
+    ]
     gain_bps: Annotated[
         float | None,
         Rounded(4),
@@ -64,6 +69,11 @@ class TradeValue:
     highest_bps: Annotated[float | None, Rounded(4), "the largest"]
     orders: Annotated[Count, "orders that were weighed"]
     tickets: Annotated[NotNegative, Rounded(2), "what their tickets cost, in the book's currency"]
+
+    @staticmethod
+    def of_targets(gain: float | None) -> TradeValue:
+        """Of targets that nobody wants as orders: `gain` is a fraction of the account, and nothing is weighed."""
+        return TradeValue("targets only", None if gain is None else gain * 1e4, None, None, None, None, 0, 0.0)
 
     @property
     def trades(self) -> bool:
