@@ -172,8 +172,8 @@ class MixedBooks:
     def blocks(self) -> Mapping[tuple[str, ...], str]:
         """The groups that differ, together where no book takes them apart, with the reason.
 
-        What groups must agree on is between two of them: each is put by itself into either book, and where it cannot
-        stand there, as few others as it needs go with it.
+        What groups must agree on is between two of them: each of the other is put by itself into the one, so that every
+        pair is met both ways, and where it cannot stand there, as few others as it needs go with it.
         """
         blocks: list[tuple[str, ...]] = [(group,) for group in self.changed]
         why = dict[tuple[str, ...], str]()
@@ -190,20 +190,18 @@ class MixedBooks:
     def _joined(self, blocks: Sequence[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], str]]:
         """Blocks that must be joined, and why the first of them does not stand alone."""
         for block in blocks:
-            for inside in (True, False):
-                if (said := self._refusal(block, inside=inside)) is None:
-                    continue
-                needed = list(blocks)
-                for one in blocks:
-                    fewer = [group for other in needed if other != one for group in other]
-                    if one != block and self._refusal(fewer, inside=inside) is None:
-                        needed.remove(one)
-                yield tuple(group for group in GROUPS if any(group in one for one in needed)), said
+            if (said := self._refusal(block)) is None:
+                continue
+            needed = list(blocks)
+            for one in blocks:
+                fewer = [group for other in needed if other != one for group in other]
+                if one != block and self._refusal(fewer) is None:
+                    needed.remove(one)
+            yield tuple(group for group in GROUPS if any(group in one for one in needed)), said
 
-    def _refusal(self, groups: Collection[str], *, inside: bool) -> str | None:
-        """Why the groups of the other, or of the one, do not stand in the rest; None where they do."""
-        mix = [group for group in self.changed if (group in groups) == inside]
-        if len(mix) in (0, len(self.changed)):
+    def _refusal(self, mix: Collection[str]) -> str | None:
+        """Why these groups of the other do not stand in the one; None where they do."""
+        if len(mix) == len(self.changed):
             return None
         book = self.book(mix)
         tables = _tables(book)
