@@ -42,7 +42,7 @@ SECTIONS = {
     "costs": ("costs",),
 }
 """The sections of book.toml by group. [book] and [plugins] are of several."""
-NO_GROUP = ("stress", "tables", "confirm", "ledger")
+NO_GROUP = ("stress", "tables", "confirm", "ledger", "orders")
 """Sections that no plan is made from."""
 PLUGINS = {"models": "model", "rules": "mandate", "objectives": "mandate"}
 TABLES = {
