@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote
 
 from allocator.errors import closest_name, lacking_extra, printable
@@ -119,8 +119,10 @@ def sqlite_engine(path: Path, mode: Mode = "ro") -> Engine:
     except ImportError:
         raise Unanswered(*lacking_extra("SQLAlchemy", "sql")) from None
     place = f"file:{quote(str(path.absolute()))}" if mode == "rwc" else _database_file(path)
-    place, own = f"{place}?mode={mode}", {} if mode == "ro" else {"isolation_level": None, "timeout": LOCK_SECONDS}
-    return create_engine(f"{_SQLITE}://", creator=lambda: sqlite3.connect(place, uri=True, **own), poolclass=NullPool)
+    own: Any = {} if mode == "ro" else {"isolation_level": None, "timeout": LOCK_SECONDS}
+    return create_engine(
+        f"{_SQLITE}://", creator=lambda: sqlite3.connect(f"{place}?mode={mode}", uri=True, **own), poolclass=NullPool
+    )
 
 
 def _filled(text: str, whole: object) -> str:
