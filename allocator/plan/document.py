@@ -187,7 +187,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "format": PLAN_FORMAT,
         "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
-        "positions": _positions(plan),
+        "positions": positions_document(plan),
         "orders": list(map(document_of, plan.orders)),
         "decision": document_of(plan.decision),
         "attribution": None if plan.duals is None else attribution_document(plan),
@@ -239,7 +239,8 @@ def _objective(plan: Plan) -> _PlanObjective:
     }
 
 
-def _positions(plan: Plan) -> list[_PositionRow]:
+def positions_document(plan: Plan) -> list[_PositionRow]:
+    """Every instrument and, last, cash: what is held, at what price, and the weights before, wanted and after."""
     book, benchmark, traded = plan.book, plan.book.benchmark, {order.instrument: order for order in plan.orders}
     held, target, final = (trade.all_weights for trade in (no_trade(book), plan.target, plan.final))
     region = None if plan.no_trade is None else (plan.no_trade.low, plan.no_trade.high)
