@@ -32,6 +32,8 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rebalance", "--set", "robust.return_error=box", "--set", "robust.return_error_size=0.2"),
         ("rebalance", "--set", "trading.indifference_bps=5"), ("rebalance", "--set", "trading.min_gain_bps=900"),
         ("rebalance", "--set", "lots.min_trade=400000"), ("rebalance", "--follow", "plans/reviewed/plan.json"),
+        ("rebalance", "--cash", "-80000"), ("rebalance", "--cash", "+250000", "--set", "mandate.no_sales=true"),
+        ("rebalance", "--set", 'mandate.eligible=["ADBE", "CRM"]'),
         ("rebalance", "--run-id", "without-out"), ("rebalance", "--out", "plans/none", "--export", "nothing"),
         ("implied", "--move", "META"), ("implied",), ("implied", "--move", "META=-0.03", "--without", "META"),
         ("stress", "--shock", "glut"), ("stress", "--shock", "gult"), ("stress", "--map", "3"), ("stress", "--replay"),

@@ -196,11 +196,12 @@ class NoTradeRegions:
 
 @dataclass(frozen=True, eq=False)
 class _OwnTrade:
-    """(N,) what rules on one name alone come to: bounds of its holding, and whether it may not be traded at all."""
+    """(N,) what rules on one name alone come to: bounds of its holding, and whether it may not be bought, or sold."""
 
     low: Vector
     high: Vector
-    locked: NDArray[np.bool_]
+    unbought: NDArray[np.bool_]
+    unsold: NDArray[np.bool_]
 
 
 def no_trade_regions(
@@ -222,7 +223,7 @@ def no_trade_regions(
     own = _own(rows, touched, alone, wealth)
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)
     high = np.clip(holdings + _over(value - brought, curvature), own.low, own.high)
-    return NoTradeRegions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
+    return NoTradeRegions(np.where(own.unbought, 0.0, low / wealth), np.where(own.unsold, 1.0, high / wealth))
 
 
 def _marginal_value(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
@@ -244,11 +245,12 @@ def _over(gain: Vector, curvature: Vector) -> Vector:
 def _own(rows: RuleRows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: float) -> _OwnTrade:
     """Rows on one name alone as bounds, at the wealth after the targets' costs."""
     names = touched.shape[1]
-    low, high, locked = np.zeros(names), np.full(names, wealth), np.zeros(names, dtype=bool)
+    low, high, closed = np.zeros(names), np.full(names, wealth), np.zeros((2, names), dtype=bool)
     at = touched.indices[touched.indptr[:-1][alone]]
     held, limits = np.asarray(rows.holdings.sum(axis=1))[alone], (rows.limit + rows.wealth * wealth)[alone]
     caps, floors = held > 0, held < 0
     np.minimum.at(high, at[caps], limits[caps] / held[caps])
     np.maximum.at(low, at[floors], limits[floors] / held[floors])
-    locked[at[(held == 0) & (limits <= 0)]] = True
-    return _OwnTrade(low, np.maximum(high, low), locked)
+    for way, traded in zip(closed, (rows.buys, rows.sells), strict=True):
+        way[at[(np.asarray(traded.sum(axis=1))[alone] > 0) & (limits <= 0)]] = True
+    return _OwnTrade(low, np.maximum(high, low), *closed)

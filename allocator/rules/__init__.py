@@ -37,6 +37,9 @@ from allocator.rules.rows import one_key_one_limit as one_key_one_limit
 from allocator.rules.rows import row_slack as row_slack
 from allocator.rules.rows import stack_rows as stack_rows
 from allocator.rules.trading import Forbidden as Forbidden
+from allocator.rules.trading import NotEligible as NotEligible
 from allocator.rules.trading import NoTrade as NoTrade
+from allocator.rules.trading import OneWay as OneWay
+from allocator.rules.trading import PaidOut as PaidOut
 from allocator.rules.trading import Participation as Participation
 from allocator.rules.trading import Turnover as Turnover

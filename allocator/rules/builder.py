@@ -24,7 +24,7 @@ from allocator.rules.holdings import (
 from allocator.rules.plugin_rules import plugin_rules, refuse_duplicate_labels
 from allocator.rules.returns import MinimumExpectedReturn, ScenarioFloor, StressFloor
 from allocator.rules.rows import LinearRule
-from allocator.rules.trading import Forbidden, NoTrade, Participation, Turnover
+from allocator.rules.trading import Forbidden, NotEligible, NoTrade, OneWay, PaidOut, Participation, Turnover
 from allocator.settings.mandate import WeightRange
 from allocator.settings.reading import dotted_key
 from allocator.settings.stress import ShockSection, joined_shocks
@@ -245,6 +245,14 @@ def _on_trades(book: Book) -> Iterator[LinearRule]:
         volumes = tuple(map(float, daily_volume_in_money(book) / book.value))
         tier = wanted.tiers.get("max_participation", 0)
         yield Participation(book.instruments, tuple(everyone), limits, volumes, tier, _key("max_participation"))
+    for key, limit in (("no_sales", wanted.no_sales), ("no_purchases", wanted.no_purchases)):
+        if limit is not None:
+            yield OneWay(key.removeprefix("no_"), limit, wanted.tiers.get(key, 0), _key(key))
+    if wanted.eligible is not None and (rest := [i for i in everyone if book.instruments[i] not in wanted.eligible]):
+        yield NotEligible(tuple(book.instruments[i] for i in rest), tuple(rest), key=_key("eligible"))
+    if book.cash < 0:
+        paid, home = book.settings.cash.paid_out, book.settings.book.currency
+        yield PaidOut(paid, paid, book.value, home, dotted_key("cash", "paid_out"))
 
 
 def _on_returns(book: Book) -> Iterator[LinearRule]:

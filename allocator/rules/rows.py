@@ -34,11 +34,14 @@ class RuleId:
     name: str = ""
     key: str = ""
     shared: str = ""
+    joins: bool = False
+    """Where there is no limit: whether its name joins the list of its key to be rid of it, or leaves it."""
 
 
 @dataclass(frozen=True)
 class LooserLimit:
-    """A limit moved to where it is looser, as printed: what fixes are made of. Without a limit a name leaves a list.
+    """A limit moved to where it is looser, as printed: what fixes are made of. Without a limit a name leaves a
+    list, or joins it.
 
     `label` is what people call it, or its key where it is the limit of several.
     """
@@ -52,7 +55,9 @@ class LooserLimit:
     def in_words(self, name: str = "") -> str:
         """An instruction, `name` being how the limit was spoken of before."""
         if self.limit is None:
-            return f"take {self.id.name} out of {self.id.key}"
+            return (
+                f"add {self.id.name} to {self.id.key}" if self.id.joins else f"take {self.id.name} out of {self.id.key}"
+            )
         name = name or (self.label if self.label == self.id.key else f"'{self.label}'")
         verb = "raise" if self.sense > 0 else "lower"
         return f"{verb} {name} to {format_loosened(self.limit, self.sense, self.unit)}"

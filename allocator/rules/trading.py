@@ -1,4 +1,6 @@
-"""Linear rules on what is traded: turnover, participation in the market's volume, names that stay or must go."""
+"""Linear rules on what is traded: turnover, one way alone, the market's volume, what is paid out, names that stay, must
+go, or may not be bought.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,72 @@ class Turnover(OneLimit, LinearRule):
     def with_limits(self, limits: Sequence[float]) -> Turnover:
         """Another limit, the wider of the two."""
         return replace(self, limit=max(limits))
+
+
+@dataclass(frozen=True, eq=False)
+class OneWay(OneLimit, LinearRule):
+    """Nothing is sold (or bought), or no more than `limit` of the account's value before trading: Σs ≤ limit."""
+
+    name: str
+    limit: float
+    tier: int = 0
+    key: str = ""
+    kind = "one way"
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Without a limit where it is nothing."""
+        return "no {name} beyond {limit}" if self.limit else "no {name}"
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row."""
+        every = sp.csr_array(np.ones((1, instruments)))
+        traded = {"sells": every} if self.name == "sales" else {"buys": every}
+        return self._rows(instruments, **traded, limit=np.array([self.limit]))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money traded that way, over the account's value before."""
+        del outlook
+        traded = trade.sold if self.name == "sales" else trade.bought
+        return self._measured(float(traded.sum()) / trade.value_before)
+
+
+@dataclass(frozen=True, eq=False)
+class PaidOut(OneLimit, LinearRule):
+    """At least `limit` of money can be paid out, where the account is valued as if `amount` were: no less than nothing
+    is left of cash. `value` is the account's without that money.
+    """
+
+    limit: float
+    amount: float
+    value: float
+    currency: str
+    key: str = ""
+    tier = 0
+    kind, words, at_most, in_money = "paid out", "{limit} paid out", False, True
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """Money."""
+        return f" {self.currency}"
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row: cash is what is left of the amount."""
+        limit, size = np.array([(self.amount - self.limit) / self.value]), np.array([1 / self.value])
+        return self._rows(instruments, cash=np.array([-1.0]), limit=limit, size=size)
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """What could be paid out, with all the cash there is."""
+        del outlook
+        paid = self.amount + trade.cash * self.value / trade.value_before
+        return self._measured(paid, beyond=[(self.limit - paid) / self.value])
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> None:
+        """It is paid out today."""
+        del day, growth, ambiguity
+
+    def _in_words(self, limit: float) -> str:
+        return f"{limit:,.12g} {self.currency}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,3 +249,29 @@ class Forbidden(_NothingOfEach):
         """Weights after the trades."""
         del outlook
         return self._measured(*(float(trade.values[i]) / trade.value for i in self.at))
+
+
+@dataclass(frozen=True, eq=False)
+class NotEligible(_NothingOfEach):
+    """Instruments of which nothing is bought, as they are not on the list: b_i ≤ 0."""
+
+    names: tuple[str, ...]
+    at: tuple[int, ...]
+    tier: int = 0
+    key: str = ""
+    kind = "not eligible"
+    words = "{name} is not eligible"
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """It joins the list to be bought."""
+        return [replace(one, joins=True) for one in super().ids]
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row a name."""
+        return self._rows(instruments, buys=selection_matrix(self.at, instruments))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money spent on each, over the account's value before."""
+        del outlook
+        return self._measured(*(float(trade.bought[i]) / trade.value_before for i in self.at))

@@ -362,6 +362,24 @@ def test_41_of_two_accounts_one_must_be_named_and_each_alone_works(answer: Ask, 
         assert answer("41", "book", "--account", account).status == 0
 
 
+def test_42_new_money_buys_alone_and_what_an_independent_program_would_buy(answer: Ask, case: Ask) -> None:
+    planned, book = answer("42"), case("42")
+    assert planned.status == 0
+    held = {row["instrument"]: (float(row["quantity"]), float(row["price"])) for row in rows(book / "holdings.csv")}
+    names = [name for name in held if name != "USD"]
+    value = sum(quantity * price for quantity, price in held.values())
+    covariance = single_index([row for row in rows(book / "exposures.csv") if row["instrument"] != "USD"], 0.18)
+    before = np.array([held[name][0] * held[name][1] / value for name in names])
+    weights = cp.Variable(len(names))
+    wanted = [weights >= before, cp.sum(weights) <= 1, cp.sum(weights) >= 0.98]
+    cp.Problem(cp.Minimize(cp.quad_form(weights, covariance)), wanted).solve(solver=cp.CLARABEL)
+
+    assert all(lots > 0 for lots in planned.orders.values())
+    for i, name in enumerate(names):
+        bought = planned.orders.get(name, 0.0) * held[name][1] / value
+        assert bought == pytest.approx(weights.value[i] - before[i], abs=2 * held[name][1] / value), name
+
+
 def test_43_the_same_bytes_come_of_other_threads_hash_seeds_and_zones(root: Path) -> None:
     surroundings = (
         {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},

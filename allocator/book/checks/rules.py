@@ -21,6 +21,7 @@ from allocator.tables.schema import UNCLASSIFIED
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
+_LISTS = ("locked", "forbidden", "eligible")
 
 
 def check_bucket_names(draft: Draft) -> Iterator[Breach]:
@@ -165,10 +166,13 @@ def check_tiers(draft: Draft) -> Iterator[Breach]:
 
 
 def check_lists(draft: Draft) -> Iterator[Breach]:
-    """That names are locked or forbidden, once."""
+    """That names are locked, forbidden or eligible, once."""
     mandate = draft.settings.mandate
-    for key in ("locked", "forbidden"):
-        yield from repeated_names(dotted_key("mandate", key), getattr(mandate, key))
+    for key in _LISTS:
+        yield from repeated_names(dotted_key("mandate", key), getattr(mandate, key) or [])
+    if mandate.eligible == []:
+        cure = "name those that may be bought, or write no_purchases = true instead"
+        yield setting_breach("mandate.eligible", None, "names nobody", cure)
     for name in sorted({*mandate.locked} & {*mandate.forbidden}):
         cure = "remove it from locked or from forbidden"
         yield setting_breach("mandate.forbidden", name, "is locked too: it can neither be traded nor stay", cure)
@@ -200,8 +204,9 @@ def check_rule_names(draft: Draft) -> Iterator[Breach]:
             yield setting_breach(dotted_key("mandate", "issuers", name), name, *_CASH_RULES)
         else:
             yield from unknown_names(("mandate", "issuers"), [name], issuers, "issuer in exposures.csv")
-    for key in ("locked", "forbidden"):
-        yield from _no_instruments(draft, (), dict.fromkeys(getattr(mandate, key)), at=dotted_key("mandate", key))
+    for key in _LISTS:
+        names = dict.fromkeys(getattr(mandate, key) or ())
+        yield from _no_instruments(draft, (), names, at=dotted_key("mandate", key))
 
 
 def _no_instruments(
