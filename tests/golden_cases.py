@@ -34,6 +34,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rebalance", "--set", "lots.min_trade=400000"), ("rebalance", "--follow", "plans/reviewed/plan.json"),
         ("rebalance", "--cash", "-80000"), ("rebalance", "--cash", "+250000", "--set", "mandate.no_sales=true"),
         ("rebalance", "--set", 'mandate.eligible=["ADBE", "CRM"]'),
+        ("rebalance", "--set", 'mandate.bands.NVDA={target=0.1, width=0.02, to="target"}'),
         ("rebalance", "--run-id", "without-out"), ("rebalance", "--out", "plans/none", "--export", "nothing"),
         ("implied", "--move", "META"), ("implied",), ("implied", "--move", "META=-0.03", "--without", "META"),
         ("stress", "--shock", "glut"), ("stress", "--shock", "gult"), ("stress", "--map", "3"), ("stress", "--replay"),

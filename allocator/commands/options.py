@@ -93,7 +93,7 @@ def book_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--cash",
                 callback=_as_cash_flow,
                 metavar="AMOUNT",
-                help="Money that comes or goes before trading, in the book's currency: +250000 or -80000.",
+                help="Cash that comes or goes before trading, in the book's currency: +250000 or -80000.",
             ),
             click.option(
                 "--as-of",
@@ -253,7 +253,7 @@ def _as_cash_flow(_: click.Context, __: click.Parameter, amount: str | None) -> 
     except ValueError:
         raise click.BadParameter(f"{amount!r} is no amount; write +250000 or -80000, without separators") from None
     if not math.isfinite(flow):
-        raise click.BadParameter(f"{amount!r} is no amount of money; write +250000 or -80000")
+        raise click.BadParameter(f"{amount!r} is no amount that can be paid; write +250000 or -80000")
     return f"cash.paid_in={max(flow, 0.0)!r}", f"cash.paid_out={max(-flow, 0.0)!r}"
 
 

@@ -19,6 +19,8 @@ from allocator.types import Matrix, Vector
 
 AMBER, BREACHED = 0.9, 1e-9
 """Use of a limit from which on it is told beside breaches, and what it must be missed by to be one."""
+AIM = 10
+"""The priority of what a band aims at: every limit goes before it, and it before the objective."""
 PERCENT, NUMBER, TIMES = "%", "", " x"
 """The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
+from allocator.rules.rows import AIM, LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
 from allocator.types import Vector
 
 
@@ -89,6 +89,58 @@ class OneWay(OneLimit, LinearRule):
         del outlook
         traded = trade.sold if self.name == "sales" else trade.bought
         return self._measured(float(traded.sum()) / trade.value_before)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftAlone(OneLimit, LinearRule):
+    """What is inside its band is neither bought nor sold, a group together: |Σ shares_i·(b_i − s_i)| ≤ limit, which is
+    nothing unless limits or whole lots need it.
+    """
+
+    name: str
+    shares: Vector
+    limit: float = 0.0
+    tier: int = AIM
+    kind = "left alone"
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """One and the same."""
+        return self.limit, self.limit
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One a way."""
+        return [f"{self.name} left alone ({way})" for way in ("purchases", "sales")]
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [f"{self.name} left alone"] * 2
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind, self.name)] * 2
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row for more of it, one for less."""
+        more = sp.csr_array(np.outer([1.0, -1.0], self.shares))
+        return self._rows(instruments, buys=more, sells=-more, limit=np.full(2, self.limit))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money that it grew by, and shrank by, over the account's value before."""
+        del outlook
+        more = float(self.shares @ (trade.bought - trade.sold)) / trade.value_before
+        return self._measured(more, -more)
+
+    def with_limits(self, limits: Sequence[float]) -> LeftAlone:
+        """Another limit, the wider of the two."""
+        return replace(self, limit=max(limits))
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> None:
+        """It is today's."""
+        del day, growth, ambiguity
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,6 +74,14 @@ class RatioRange(_Range):
         return self
 
 
+class BandRange(SettingsSection):
+    """A weight that is left alone within `width` of `target`, and brought back from outside."""
+
+    target: Fraction = Field(description="fraction of the account's value after the trades")
+    width: float = Field(gt=0, le=1, description="how far it may be from target on either side, as a fraction too")
+    to: Literal["edge", "target"] = Field(default="edge", description="where it is brought from outside of the band")
+
+
 class LargestRange(SettingsSection):
     """A cap of the largest names together, whichever they turn out to be."""
 
@@ -248,6 +256,9 @@ class MandateSection(SettingsSection):
         description="range by bucket of [buckets]; counts its shares of exposures.csv, which default to the label",
     )
     groups: dict[str, WeightRange] = Field(default_factory=dict, description="range by user group of [groups]")
+    bands: dict[str, BandRange] = Field(
+        default_factory=dict, description="band by instrument, bucket or user group: inside, it is left alone"
+    )
     ratios: dict[str, RatioRange] = Field(default_factory=dict, description="one bucket or group in terms of another")
     exposures: dict[str, ExposureRange] = Field(
         default_factory=dict,

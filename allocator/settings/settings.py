@@ -98,7 +98,7 @@ class LotsSection(SettingsSection):
 
 
 class CashSection(SettingsSection):
-    """Money that comes or goes on the day of the book, before anything is traded; the account's value counts it."""
+    """Cash that comes or goes on the day of the book, before anything is traded; the account's value counts it."""
 
     paid_in: NonNegative = Field(default=0.0, le=1e15, description="arrives, in the book's currency")
     paid_out: NonNegative = Field(

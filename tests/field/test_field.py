@@ -333,7 +333,9 @@ def test_38_turnover_and_cash_that_conflict_are_told_by_how_much(answer: Ask) ->
     assert "90%" in fixes
 
 
-def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do(answer: Ask) -> None:
+def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do_and_bands_do_it(
+    answer: Ask, case: Ask, run: Ask
+) -> None:
     refused = answer("39")
     assert refused.status == 4
     worth = Decimal("30") * Decimal("291.37") + Decimal("40") * Decimal("73.11") + Decimal("812.5")
@@ -345,6 +347,20 @@ def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do(answer: A
     exact = [(a, b) for a, b in near if a * Decimal("291.37") / worth == Decimal("0.6")]
     assert not exact
     assert refused.document["fixes"]
+
+    book = case("39")
+    text = (book / "book.toml").read_text(encoding="utf-8")
+    for name, target in (("VTI", 0.6), ("BND", 0.4)):
+        stated = f"[mandate.weights.{name}]\nmin = {target}\nmax = {target}"
+        assert stated in text
+        text = text.replace(stated, f'[mandate.bands.{name}]\ntarget = {target}\nwidth = 0.02\nto = "target"')
+    (book / "book.toml").write_text(text, encoding="utf-8")
+    document = json.loads(run("rebalance", book, "--json").stdout)
+    after = {row["instrument"]: row["quantity_after"] for row in document["positions"]}
+    prices = np.array([291.37, 73.11])
+    wanted = np.array([0.6, 0.4]) * float(worth)
+    nearest = min(near, key=lambda pair: float(np.abs(pair * prices - wanted).sum()))
+    assert (after["VTI"], after["BND"]) == nearest == (26, 67)
 
 
 def test_40_a_column_of_another_program_is_to_be_renamed(answer: Ask) -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from allocator.outlook.outlook import Outlook
 from allocator.rules import (
+    Band,
+    Destination,
     ExposureLimit,
     Forbidden,
     InstrumentCaps,
     InstrumentFloors,
+    LeftAlone,
     LinearRule,
     MinimumExpectedReturn,
     NotEligible,
@@ -111,6 +114,22 @@ CASES = {
     "not eligible": Case(
         NotEligible(("B", "C"), (1, 2)), ("B is not eligible", "C is not eligible"),
         (0.5, 0.1, 0.3), (0.3, 0.2, 0.31), homogeneous=False,
+    ),
+    "band": Case(
+        Band("mix", SHARES, 0.35, 0.1), ("mix within 10% of 35% (above)", "mix within 10% of 35% (below)"),
+        (0.3, 0.2, 0.3), (0.3, 0.2, 0.4),
+    ),
+    "band with cash": Case(
+        Band("C", np.array([0.0, 0.0, 1.0]), 0.3, 0.1, cash_share=0.5),
+        ("C within 10% of 30% (above)", "C within 10% of 30% (below)"), (0.5, 0.2, 0.2), (0.1, 0.1, 0.6),
+    ),
+    "destination": Case(
+        Destination("C", np.array([0.0, 0.0, 1.0]), 0.25, 0.0), ("C at 25% (above)", "C at 25% (below)"),
+        (0.3, 0.2, 0.25), (0.3, 0.2, 0.3),
+    ),
+    "left alone": Case(
+        LeftAlone("C", np.array([0.0, 0.0, 1.0])), ("C left alone (purchases)", "C left alone (sales)"),
+        (0.1, 0.4, 0.3), (0.3, 0.2, 0.2), homogeneous=False,
     ),
     "paid out": Case(
         PaidOut(8e4, 8e4, 1e5, "USD"), ("80,000 USD paid out",), (0.3, 0.3, 0.4), (0.3, 0.3, 0.45), homogeneous=False
