@@ -150,8 +150,8 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, marks that reverse the order of letters, and halves of characters."""
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, marks that reverse the order of letters, halves of characters, and what XML has no place for."""
 
 
 _TOLD = 100

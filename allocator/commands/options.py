@@ -25,6 +25,7 @@ from allocator.presentation import Document, Keywords, Row, stable_numbers
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
+    from allocator.ledger.record import RunOptions
     from allocator.outlook.scenario_cards import Cards
     from allocator.plugins import Plugin
 
@@ -47,6 +48,15 @@ class BookChoice:
         from allocator.book.loading import load
 
         return load(self.path, account=self.account, overrides=(*self.overrides, *more), as_of=self.as_of)
+
+    def recorded(self, turned: Sequence[str] = (), export: Sequence[str] = ()) -> RunOptions:
+        """What a ledger keeps of it, with overrides that were added, and exporters that were asked for."""
+        return {
+            "account": self.account,
+            "overrides": [*self.overrides, *turned],
+            "as_of": None if self.as_of is None else self.as_of.isoformat(),
+            "export": list(export),
+        }
 
     def load_with_cards(self) -> tuple[Book, Cards]:
         """The book and its scenario cards."""

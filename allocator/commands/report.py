@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from allocator.book.book import Book
+    from allocator.plan.runs import BookInput
     from allocator.reporting.page import Documents
     from allocator.reporting.server import DeskServer
 
@@ -46,10 +47,10 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.tables.files import check_file, replace_file
+    from allocator.tables.files import check_file, is_folder, replace_file
 
     check_file(out, (".html", ".htm"), "--out")
-    of_file = choice.path.endswith(".json") and not Path(choice.path).is_dir()
+    of_file = choice.path.endswith(".json") and not is_folder(Path(choice.path))
     with progress_spinner() as say:
         documents = of_plan(choice) if of_file else of_book(choice, jobs, say)[0]
         say("drawing the page")
@@ -204,12 +205,12 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
 
 def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], None]) -> DeskServer:
     """The desk of a book as it is now on disk, and what it writes where; refused once the book is another."""
-    from allocator.plan.runs import input_digests
+    from allocator.plan.runs import book_inputs, digests_of
 
-    def digests() -> dict[str, str]:
-        return input_digests(Path(choice.path), choice.overrides, choice.as_of)
+    def inputs() -> list[BookInput]:
+        return book_inputs(Path(choice.path), choice.overrides, choice.as_of)
 
-    before = digests()
+    before = inputs()
     documents, loaded = of_book(choice, 1, say, stressed=False)
     from allocator.plan.document import plan_document
     from allocator.plan.output import plan_files
@@ -218,11 +219,17 @@ def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], N
     from allocator.reporting.desk import Desk
     from allocator.reporting.server import DeskServer
 
-    def write(book: Book) -> Sequence[Path]:
+    def write(book: Book, turned: Sequence[str]) -> Sequence[Path]:
         plan = rebalance(book)
-        return write_files(plan_files(plan, plan_document(plan)), Path(out))
+        document = plan_document(plan)
+        files = plan_files(plan, document)
+        if book.settings.ledger is not None:
+            from allocator.ledger.record import record_and_release
 
-    return DeskServer(Desk(loaded), documents, address, write, lambda: digests() != before)
+            files = record_and_release(book, Path(choice.path), document, files, before, choice.recorded(turned))
+        return write_files(files, Path(out))
+
+    return DeskServer(Desk(loaded), documents, address, write, lambda: digests_of(inputs()) != digests_of(before))
 
 
 def _serve(uvicorn: Any, app: Starlette, listening: socket.socket) -> None:

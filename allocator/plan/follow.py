@@ -111,7 +111,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     and what is said on its own: holdings, prices paid and signals.
     """
     settings = book.settings.model_dump(
-        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
+        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True, "ledger": True, "orders": True}
     )
     for key in ("return_error_names", *AXES):  # as in plans that were written before there were these keys
         if settings["robust"][key] is None:

@@ -31,7 +31,7 @@ for (const knob of desk.knobs) {
   };
   setters[knob.id](knob.value);
   input.addEventListener("input", () => {
-    const value = knob.unit === "switch" ? read() : Math.min(knob.high, Math.max(knob.low, Math.round(read() / knob.step) * knob.step));
+    const value = knob.unit === "switch" ? read() : Math.min(knob.high, Math.max(knob.low, Number((Math.round(read() / knob.step) * knob.step).toFixed(9))));
     turned[knob.id] = value; setters[knob.id](value); ask();
   });
 }
@@ -39,7 +39,8 @@ for (const knob of desk.knobs) {
 // Answers.
 async function post(path, body) {
   const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token, ...body }) });
-  return answer.json();
+  const text = await answer.text();  // a refusal is no JSON, but words
+  try { return JSON.parse(text); } catch (error) { return { error: text }; }
 }
 async function ask() {
   const own = ++asked;

@@ -22,13 +22,15 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError, printable
+from allocator.errors import AllocatorError, did_you_mean, printable
 from allocator.reporting.desk import Desk
 from allocator.reporting.page import Documents, as_printable, report
 
-Write: TypeAlias = Callable[[Book], Sequence[Path]]
+Write: TypeAlias = Callable[[Book, Sequence[str]], Sequence[Path]]
 _MOST_BYTES = 100_000
 """Of a question: knobs and fixes are a few hundred."""
+_ASKED = ("token", "sequence", "turned", "more")
+"""What a question may hold: a misspelt `turned` would be answered of the book as it stands, or write its orders."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -49,6 +51,8 @@ class DeskServer:
         self._desk, self._write, self._is_changed, self._one = desk, write, is_changed, Lock()
         self._host = urlsplit(address).netloc
         self._hosts = {self._host, self._host.replace("127.0.0.1", "localhost")}
+        if self._host.endswith(":80"):  # which browsers leave out
+            self._hosts |= {host.removesuffix(":80") for host in self._hosts}
         self._page = report(documents, desk_page(desk))
 
     @property
@@ -92,10 +96,8 @@ class DeskServer:
             return JSONResponse({"error": "A question is a JSON object."}, 400, _HEADERS)
         if (refusal := self._refusal(request, asked.get("token"))) is not None:
             return refusal
-        turned, more = asked.get("turned", {}), asked.get("more", [])
-        if not isinstance(turned, dict) or not isinstance(more, list) or not all(isinstance(one, str) for one in more):
-            return JSONResponse({"error": "turned is an object of knobs, more a list of fixes."}, 400, _HEADERS)
-        return asked
+        misshapen = _misshapen(asked)
+        return JSONResponse({"error": misshapen}, 400, _HEADERS) if misshapen else asked
 
     async def _solve(self, request: Request) -> Response:
         asked = await self._question(request)
@@ -114,7 +116,8 @@ class DeskServer:
 
     def _written(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         turned, more = _setting(asked)
-        return {"written": list(map(str, self._write(self._desk.at(self._desk.overrides(turned, more)))))}
+        overrides = self._desk.overrides(turned, more)
+        return {"written": list(map(str, self._write(self._desk.at(overrides), overrides)))}
 
     def _answered(self, work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], int]:
         """One question at a time: programs are kept, and no two may write to one."""
@@ -125,6 +128,16 @@ class DeskServer:
                 return work(), 200
             except AllocatorError as error:
                 return {"error": str(error)}, 400
+
+
+def _misshapen(asked: Mapping[str, Any]) -> str:
+    """What is wrong with the form of a question; nothing where it is right."""
+    if strange := [printable(key)[:80] for key in asked if key not in _ASKED]:
+        return f"A question has no {strange[0]!r}; {did_you_mean(strange[0], _ASKED)}."
+    turned, more = _setting(asked)
+    if not isinstance(turned, dict) or not isinstance(more, list) or not all(isinstance(one, str) for one in more):
+        return "turned is an object of knobs, more a list of fixes."
+    return ""
 
 
 def _setting(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:

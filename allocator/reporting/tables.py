@@ -75,7 +75,9 @@ def plan_tables(plan: _Row) -> Tables:
     ]
     return _present({
         "orders": _table("Orders", _ORDERS, plan["orders"], "Quantities in units of the instrument."),
-        "positions": _table("Weights by name", _POSITIONS, plan["positions"], _NO_TRADE),
+        "positions": _table("Weights by name", _POSITIONS, plan["positions"],
+                            " ".join(note for key, note in _OF_WEIGHTS.items()
+                                     if any(row[key] is not None for row in plan["positions"]))),
         "buckets": _table("Weights by bucket", [("bucket", "bucket", "word"), *weights], buckets),
         "figures": _table(
             "Figures",
@@ -111,9 +113,10 @@ _POSITIONS: _Keys = [
     ("weight_after", "proposed", "fraction"), ("active_weight_after", "proposed, active", "fraction"),
     ("no_trade_from", "no trade from", "fraction"), ("no_trade_to", "no trade to", "fraction"),
 ]  # fmt: skip
-_NO_TRADE = (
-    "Between the last two, trading this name alone is not worth its cost. Active: beyond the benchmark's weight."
-)
+_OF_WEIGHTS = {
+    "no_trade_to": "Between the last two, trading this name alone is not worth its cost.",
+    "active_weight_after": "Active: beyond the benchmark's weight.",
+}
 _SCENARIOS: _Keys = [
     ("scenario", "scenario", "word"), ("probability", "belief", "fraction"),
     ("adverse_probability", "adverse", "fraction"), ("return_before", "current", "fraction"),
@@ -175,7 +178,12 @@ def _risk_tables(risk: _Row) -> Tables:
     added: _Keys = [*name, ("volatility", "volatility", "fraction"), *((span, span, "fraction") for span in spans),
                     ("days_to_liquidate", "days to liquidate", "number")]  # fmt: skip
     return {
-        "tails": _table("Value at risk (VaR) and expected shortfall (ES)", tail_keys, tails, _LOSSES),
+        "tails": _table(
+            "Value at risk (VaR) and expected shortfall (ES)",
+            tail_keys,
+            tails,
+            _LOSSES + _BEYOND * any(row[key] > 1 for row in tails for key in row if key.endswith(tuple(_TAILS))),
+        ),
         "risk_by_name": _table(
             "What each name adds to risk", added, by_name, "Of the proposed portfolio; adds up to its own."
         ),
@@ -192,6 +200,7 @@ _LOSSES = (
     "Losses as parts of the account, over trading days: VaR is exceeded with probability 1 − level, ES is the mean "
     "beyond it, gains are below 0. Normal within each scenario."
 )
+_BEYOND = " Above 100% that law reaches further down than prices can fall."
 
 
 def _views_tables(plan: _Row) -> Tables:

@@ -163,9 +163,22 @@ def check_file(path: str, suffixes: Sequence[str], key: str) -> None:
         cure = f"name for example {'plan' + suffixes[0]}"
         raise BadInput.of(key, f"must end in {' or '.join(suffixes)}", cure, value=printable(path))
     folder = target.absolute().parent
-    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        why = "is a folder" if target.is_dir() else "may not be written to" if folder.is_dir() else "no such folder"
+    why = "is a folder" if is_folder(target) else _bad_name(target) if is_folder(folder) else "no such folder"
+    if not why and not os.access(folder, os.W_OK):
+        why = "may not be written to"
+    if why:
         raise BadInput.of(key, f"cannot be written: {why}", "make room, or name another file", value=printable(path))
+
+
+def _bad_name(path: Path) -> str:
+    """Why no file can be there, such as a name that is too long or a link to itself; nothing where one can."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return _reason(error)
+    return ""
 
 
 def replace_file(path: Path, content: bytes, key: str = "--out") -> None:
@@ -195,6 +208,14 @@ def names_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except (OSError, ValueError):
         return []
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; not where nobody may look, or none can have the name."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def is_plain_file(path: Path) -> bool:

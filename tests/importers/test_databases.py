@@ -20,7 +20,8 @@ import allocator
 from allocator import Book
 from allocator.errors import BadInput, Breach
 from allocator.importers import databases
-from allocator.importers.databases import address_fault, read_query
+from allocator.importers.addresses import address_fault
+from allocator.importers.databases import read_query
 from allocator.plan.follow import input_fingerprints
 from allocator.plan.runs import input_digests
 from tests.conftest import Folder

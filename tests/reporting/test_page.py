@@ -117,8 +117,15 @@ def test_paper_cuts_no_table_and_shows_what_is_folded(browser: Any, written: Pat
         "true, visibilityProperty: true}) || one.getBoundingClientRect().height === 0).length"
     )
 
+    broken = page.evaluate(
+        "[...document.querySelectorAll('td.n')].filter(one => { const text = document.createRange(); "
+        "text.selectNodeContents(one); return text.getClientRects().length > 1; }).map(one => one.innerText)"
+    )
+
     assert cut == []
     assert hidden == 0
+    assert broken == []
+    assert page.evaluate("getComputedStyle(document.querySelector('.bar i')).printColorAdjust") == "exact"
 
 
 def test_names_that_are_code_are_shown_as_text(browser: Any, parts: dict[str, Any], tmp_path: Path) -> None:
@@ -151,6 +158,16 @@ def test_a_plan_that_trades_nothing_says_so(parts: dict[str, Any]) -> None:
 
     assert "Nothing is to be traded." in report({"plan": idle})
     assert "No trade: 0 orders." in report({"plan": idle})
+
+
+def test_targets_without_whole_lots_are_not_said_to_trade_nothing(parts: dict[str, Any]) -> None:
+    idle = copy.deepcopy(parts["plan"])
+    idle["orders"], idle["decision"] = [], idle["decision"] | {"verdict": "targets only", "gain_bps": None}
+    text = report({"plan": idle})
+
+    assert text.count("Targets only: no whole-lot orders were asked for.") == 2
+    assert "Nothing is to be traded." not in text
+    assert "against no trade" not in text
 
 
 def test_the_first_screen_answers_what_why_what_if_and_when(browser: Any, written: Path) -> None:
@@ -229,11 +246,60 @@ def test_views_and_what_is_assumed_are_shown_where_the_plan_has_them(parts: dict
     [
         (0.714524, "number", "0.715"), (47855.0, "number", "47,855"), (35.275, "price", "35.27"), (None, "bps", "–"),
         (True, "", "yes"), (-0.00001, "fraction", "0.0%"), ("capital_intensity", "word", "capital intensity"),
-        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"),
+        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"), (4831272.25, "number", "4,831,272.25"),
+        (1e18, "number", "1e+18"),
     ],
 )  # fmt: skip
 def test_numbers_are_read_with_as_many_digits_as_matter(cell: Any, unit: Any, shown: str) -> None:
     assert as_read(cell, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ((2.5, 1.5), "Days to liquidate: 1.5 (current 2.5)."), ((None, 1.5), "1.5 (current unknown); unknown where"),
+        ((None, None), "Days to liquidate: unknown; unknown where"),
+    ],
+)  # fmt: skip
+def test_days_to_liquidate_are_told_of_whichever_portfolio_has_them(
+    parts: dict[str, Any], days: tuple[float | None, ...], told: str
+) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["before"]["days_to_liquidate"], plan["risk"]["after"]["days_to_liquidate"] = days
+
+    assert told in report({"plan": plan})
+
+
+def test_what_a_plan_does_not_hold_is_not_spoken_of(parts: dict[str, Any]) -> None:
+    turned = copy.deepcopy(parts)
+    plan, shocks = turned["plan"], turned["stress"]["shocks"]["effects"]
+    plan["orders"], plan["certificate"]["rules_checked"] = [], 1
+    for row in plan["positions"]:
+        row["active_weight_after"] = None
+    for effect in shocks:
+        effect["trades"] = {}
+    text = report(turned)  # type: ignore[arg-type]  # a plain dict in a test
+
+    assert "over sampled inputs" in report(parts)  # type: ignore[arg-type]
+    assert "over sampled inputs" not in text
+    assert "Active: beyond" not in text
+    assert "Trades after each shock" not in text
+    assert "The orders keep 1 rule and" in text
+
+
+def test_an_instrument_at_the_head_of_a_column_keeps_its_name(parts: dict[str, Any]) -> None:
+    text = report(json.loads(json.dumps(parts).replace("NVDA", "NV_DA")))
+
+    assert re.search(r"<th[^>]*>NV_DA</th>", text.partition('id="slider"')[2])
+    assert "NV DA" not in text
+
+
+def test_a_loss_of_more_than_all_is_explained(parts: dict[str, Any]) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["after"]["tails"][-1]["expected_shortfall"] = 1.2
+
+    assert "further down than prices can fall" in report({"plan": plan})
+    assert "further down than prices can fall" not in report({"plan": parts["plan"]})
 
 
 def many(parts: dict[str, Any], count: int) -> dict[str, Any]:
@@ -321,8 +387,11 @@ def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     page, device = tmp_path / "old.html", tmp_path / "device.html"
     page.write_text("old", encoding="utf-8")
     device.symlink_to("/dev/full")
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop)
     for out, words in ((device, "it is no plain file"), (tmp_path / "no" / "x.html", "no such folder"),
-                       (tmp_path / "x.pdf", "must end in .html")):  # fmt: skip
+                       (tmp_path / "x.pdf", "must end in .html"), (tmp_path / ("x" * 300 + ".html"), "name too long"),
+                       (loop, "symbolic links")):  # fmt: skip
         done = ask(plan_file, "-o", out)
         assert (done.exit_code, words in " ".join(done.stderr.split())) == (3, True)
     assert Path("/dev/full").is_char_device()
@@ -334,7 +403,13 @@ def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     done = ask(plan_file, "-o", page)
     assert (done.exit_code, "No space left on device" in " ".join(done.stderr.split())) == (3, True)
     assert page.read_text(encoding="utf-8") == "old"
-    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html", "loop.html"}
+
+
+def test_a_book_whose_name_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    done = ask("x" * 300 + ".json", "-o", tmp_path / "x.html")
+
+    assert (done.exit_code, "cannot be read" in done.stderr) == (3, True)
 
 
 def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> None:

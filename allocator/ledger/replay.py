@@ -1,0 +1,120 @@
+"""A recorded run made once more, from the bytes that the ledger holds: the same orders, or what differs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, TypedDict
+
+from allocator.errors import BadInput, Breach
+from allocator.ledger.ledger import Ledger, LedgerEntry
+from allocator.ledger.record import FOLLOWED, recorded_files, versions
+
+
+class VersionChange(TypedDict):
+    """A package of which another version is installed now."""
+
+    name: str
+    then: str | None
+    now: str | None
+
+
+class RunReplayDocument(TypedDict):
+    """What making a run once more gave."""
+
+    format: Literal["allocator.replay/1"]
+    run_id: str
+    sequence: int
+    orders: Annotated[int, "how many; each the same as then"]
+    same_plan: Annotated[bool, "whether plan.json is the same to the byte"]
+    differs: Annotated[list[str], "keys of plan.json that are not the same to the byte; its orders are"]
+    versions: Annotated[list[VersionChange], "what is of another version now"]
+
+
+def replay_run(ledger: Ledger, run: LedgerEntry, say: Callable[[str], None]) -> RunReplayDocument:
+    """Make a run once more and hold its orders to those that were recorded.
+
+    Raises:
+        BadInput: orders differ, with every version that does; or what was recorded is no longer as it was.
+        Infeasible, NotSolved: as `rebalance`, where this release or these versions find no plan.
+    """
+    from allocator.plan.document import plan_document
+    from allocator.plan.output import plan_files
+
+    say("reading the ledger")
+    recorded = recorded_files(ledger, run)
+    then = json.loads(recorded["plan.json"])
+    with tempfile.TemporaryDirectory(prefix="allocator-") as temporary:
+        plan, deviation = _made_anew(ledger, run, Path(temporary), say)
+        files = plan_files(plan, plan_document(plan, deviation))
+    now, changes = json.loads(files["plan.json"]), _changes(run.said["versions"])
+    if faults := [*_other_orders(then, now)]:
+        raise BadInput([*faults, *_reasons(changes)])
+    return {
+        "format": "allocator.replay/1",
+        "run_id": run.run_id,
+        "sequence": run.sequence,
+        "orders": len(then["orders"]),
+        "same_plan": files["plan.json"] == recorded["plan.json"],
+        "differs": [key for key in then if then[key] != now.get(key)],
+        "versions": changes,
+    }
+
+
+def _made_anew(ledger: Ledger, run: LedgerEntry, folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
+    """The plan of the inputs and options of a run, and how far it follows the one that it was held against."""
+    from allocator.outlook.scenario_cards import load_with_cards
+    from allocator.plan.follow import check_announced_policy, policy_deviation
+    from allocator.plan.rebalance import rebalance
+
+    options, inputs = run.said["options"], run.said["contents"]["inputs"]
+    contents = ledger.contents(list(inputs.values()))
+    moved, beside = list[str](), folder / "book"
+    beside.mkdir()
+    for name, digest in inputs.items():
+        if name == FOLLOWED:
+            (folder / "followed.json").write_bytes(contents[digest])
+            continue
+        file, table = name, run.said["tables"].get(name)
+        if table is not None and name != f"{table}.csv":  # of another folder, or the answer of a database
+            file = f"{table}{PurePath(name).suffix if name.endswith(('.xlsx', '.parquet')) else '.csv'}"
+            moved.append(f'tables.{table}="{file}"')
+        (beside / file).write_bytes(contents[digest])
+    as_of = None if options["as_of"] is None else dt.date.fromisoformat(options["as_of"])
+    overrides = [*options["overrides"], *moved]
+    book, _ = load_with_cards(beside, account=options["account"], overrides=overrides, as_of=as_of)
+    followed = folder / "followed.json" if FOLLOWED in inputs else None
+    if followed is not None:
+        check_announced_policy(book, followed)
+    plan = rebalance(book, progress=say)
+    return plan, None if followed is None else policy_deviation(plan, followed)
+
+
+def _other_orders(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Breach]:
+    old, new = ({one["instrument"]: one for one in plan["orders"]} for plan in (then, now))
+    cure = "see which version or input differs"
+    for name in sorted({*old, *new}):
+        was, found = (
+            "none" if name not in orders else f"{orders[name]['side']} {orders[name]['quantity']:,.10g}"
+            for orders in (old, new)
+        )
+        if was != found:
+            yield Breach("orders", None, None, found, f"was {was} when the run was recorded", cure, name=name)
+
+
+def _changes(then: Mapping[str, str]) -> list[VersionChange]:
+    now = versions()
+    names = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+    return [{"name": name, "then": then.get(name), "now": now.get(name)} for name in names]
+
+
+def _reasons(changes: list[VersionChange]) -> Iterator[Breach]:
+    for one in changes:
+        yield Breach(
+            one["name"], None, None, one["now"], f"was {one['then']}", "install that version, and replay again"
+        )
+    if not changes:
+        yield Breach("versions", None, None, None, "are the same, and so are the inputs", "look at plugins of the book")
