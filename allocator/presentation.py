@@ -64,7 +64,9 @@ class BookHeading(TypedDict):
     as_of: IsoDate
     currency: str
     value: Annotated[float, "account value in the book's currency"]
-    cash_flow: NotRequired[Annotated[float, "what of it is paid in, or below 0 what was paid out; absent without either"]]
+    cash_flow: NotRequired[
+        Annotated[float, "what of it is paid in, or below 0 what was paid out; absent without either"]
+    ]
 
 
 class OutlookHeading(BookHeading):
