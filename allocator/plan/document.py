@@ -93,7 +93,7 @@ class _ShadowPrice(TypedDict):
     bps_per_point: Annotated[float, "what one percentage point more of this limit earns, in bps of the account"]
 
 
-class _LookAgain(TypedDict):
+class LookAgainDocument(TypedDict):
     """when to look again: what turns an order, or begins one"""
 
     belief: Annotated[str | None, "whose probability is moved: the first answer, or the likeliest scenario"]
@@ -168,10 +168,10 @@ class PlanDocument(TypedDict):
     ]
     risk_source: str
     look_again: Annotated[
-        _LookAgain | None,
+        LookAgainDocument | None,
         "the nearest move of one price and of the belief that turn an order; the targets were solved again there and a "
-        "step before, a thousandth of the price and a point of probability; null without --full, with reviews, and "
-        "where no order is recommended",
+        "step before, a thousandth of the price and a point of probability; in the answer to --json --full "
+        "alone, as it takes many solves; null with reviews, and where no order is recommended",
     ]
     policy: _PolicyRows | None
     followed: Annotated[_Followed | None, "how it follows the policy of an earlier plan.json; null without --follow"]
@@ -194,10 +194,8 @@ class PlanDocument(TypedDict):
     ]
 
 
-def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full: bool = False) -> PlanDocument:
-    """The plan as plain data, and how far it follows an earlier one where it was held against one; `full` has what
-    turns every order.
-    """
+def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanDocument:
+    """The plan as plain data, and how far it follows an earlier one where it was held against one."""
     if not isinstance(plan, Plan):
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
@@ -232,7 +230,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full:
         "rounding_bps": round(plan.rounding_bps, 4),
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
-        "look_again": _look_again(plan) if full else None,
+        "look_again": None,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
         "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
@@ -246,7 +244,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full:
     return document
 
 
-def _look_again(plan: Plan) -> _LookAgain | None:
+def look_again_document(plan: Plan) -> LookAgainDocument | None:
     """The nearest moves, and those of every name."""
     if plan.look_again is None:
         return None

@@ -276,6 +276,8 @@ PRICE_STEP, BELIEF_STEP = 0.001, 0.01
 """What a step is: a thousandth of the price of today, a point of probability."""
 _MOST_STEPS = {-1: 950, 1: 4000}
 """Of a price: down to a twentieth, up to five times as much."""
+_SHARP = 1e-12
+"""Of a solver: where a trade begins it is the square root of what is left of the gap that tells it from none."""
 _STILL = 1e-5
 """Of the account: less is no trade. A step moves a trade by ten times as much, and a solver's last digits a tenth."""
 
@@ -428,7 +430,8 @@ class LookAgain:
         """(N,) the signs of what the best targets trade; None where there is no plan."""
         start = Position(book.weights, book.cash / book.value)
         if has_fast_path(mandate):
-            self._fast = self._fast or ParametricSolver(start, outlook, mandate, self._limits)
+            sharp = replace(self._limits, tolerance=min(self._limits.tolerance, _SHARP))
+            self._fast = self._fast or ParametricSolver(start, outlook, mandate, sharp)
             if (found := self._fast.solve(start, outlook, mandate)) is not None:
                 return _signs(trade_of_solution(start, mandate, found.holdings, 1.0))
         program = next((one for one in self._programs if one.fits(outlook, mandate)), None)
