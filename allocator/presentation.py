@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
 TEXT: Callable[[object], str] = object.__repr__
 """What `str` of a plan gives: its screen."""
@@ -64,6 +64,9 @@ class BookHeading(TypedDict):
     as_of: IsoDate
     currency: str
     value: Annotated[float, "account value in the book's currency"]
+    cash_flow: NotRequired[
+        Annotated[float, "what of it is paid in, or below 0 what was paid out; absent without either"]
+    ]
 
 
 class OutlookHeading(BookHeading):

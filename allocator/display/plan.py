@@ -111,6 +111,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *_what_if(out, plan, deviation, full=full),
         Text(),
         *_dearest_limits(plan),
+        *map(Text, describe_turns(plan) if full else ()),
         *map(Text, describe_proof(plan)),
     ]
     used = count_lines(out, (*above, *below))
@@ -340,6 +341,19 @@ def _dearest_limits(plan: Plan) -> list[Text]:
         return []
     told = ", ".join(f"'{rule.label}' {rule.bps_per_point:z.2f}" for rule in dearest)
     return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
+
+
+def describe_turns(plan: Plan) -> list[str]:
+    """When to look again: the nearest price and the nearest belief that turn an order, or begin one."""
+    price, belief = plan.nearest_turns
+    told = []
+    if price is not None and price.price_move is not None:
+        way = "falls" if price.price_move < 0 else "rises"
+        told.append(f"{price.instrument} {way} by {format_percent(abs(price.price_move))}")
+    if belief is not None and belief.probability is not None and plan.look_again and plan.look_again.belief:
+        told.append(f"P({plan.look_again.belief.name}) is {belief.probability:z.0%} ({belief.instrument})")
+    turns = "an order turns" if plan.orders else "a trade begins"
+    return [f"Look again when {' or when '.join(told)}: then {turns}."] if told else []
 
 
 # The proof, in one sentence.

@@ -180,7 +180,7 @@ class SinglePeriodProblem:
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = FastParameter(instruments, nonneg=True, name="holdings before")
-        self._start_cash = FastParameter(nonneg=True, name="cash before")
+        self._start_cash = FastParameter(name="cash before")
         self._buying = FastParameter(instruments, nonneg=True, name="cash paid for one unit bought")
         self._selling = FastParameter(instruments, nonneg=True, name="cash received for one unit sold")
         self._cash_returns = FastParameter(scenarios, name="cash returns / unit")

@@ -26,7 +26,7 @@ from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
 from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.plan.runs import PLAN_FORMAT
-from allocator.plan.trade_decision import TradeValue
+from allocator.plan.trade_decision import TradeValue, Turn
 from allocator.presentation import Keywords, LimitKind, LimitState, NotNegative, OutlookHeading, Row, document_of
 from allocator.rules import RuleMeasurement
 
@@ -93,6 +93,16 @@ class _ShadowPrice(TypedDict):
     bps_per_point: Annotated[float, "what one percentage point more of this limit earns, in bps of the account"]
 
 
+class LookAgainDocument(TypedDict):
+    """when to look again: what turns an order, or begins one"""
+
+    belief: Annotated[str | None, "whose probability is moved: the first answer, or the likeliest scenario"]
+    today: Annotated[float | None, "its probability"]
+    price: Annotated[Row, Turn] | None
+    probability: Annotated[Row, Turn] | None
+    every: Annotated[list[Annotated[Row, Turn]], "of every name that is traded or held"]
+
+
 class _PolicyRows(TypedDict):
     """what is done at each review, with reviews or an objective of the tree of decisions; else null"""
 
@@ -157,6 +167,12 @@ class PlanDocument(TypedDict):
         "infeasible",
     ]
     risk_source: str
+    look_again: Annotated[
+        LookAgainDocument | None,
+        "the nearest move of one price and of the belief that turn an order; the targets were solved again there and a "
+        "step before, a thousandth of the price and a point of probability; in the answer to --json --full "
+        "alone, as it takes many solves; null with reviews, and where no order is recommended",
+    ]
     policy: _PolicyRows | None
     followed: Annotated[_Followed | None, "how it follows the policy of an earlier plan.json; null without --follow"]
     fingerprints: Annotated[
@@ -214,6 +230,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "rounding_bps": round(plan.rounding_bps, 4),
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
+        "look_again": None,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
         "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
@@ -225,6 +242,20 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     if (said := plan.book.classification.document()) is not None:
         document["classification"] = said
     return document
+
+
+def look_again_document(plan: Plan) -> LookAgainDocument | None:
+    """The nearest moves, and those of every name."""
+    if plan.look_again is None:
+        return None
+    belief, (price, probability) = plan.look_again.belief, plan.nearest_turns
+    return {
+        "belief": None if belief is None else belief.name,
+        "today": None if belief is None else round(belief.today, 8),
+        "price": None if price is None else document_of(price),
+        "probability": None if probability is None else document_of(probability),
+        "every": list(map(document_of, plan.turns)),
+    }
 
 
 def _objective(plan: Plan) -> _PlanObjective:
