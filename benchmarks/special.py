@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +136,17 @@ def sets(count: int) -> None:
     from allocator.plan.certificate import certify_solution
 
     start, outlook, mandate = many_scenarios(count)
+
+    def whole(asked: Mandate) -> tuple[Any, Any]:
+        program = Program(outlook, asked)
+        return program, certify_solution(start, outlook, asked, program.solve(start, outlook, asked))[2]
+
     for ambiguity in (KullbackLeibler(0.05), ModifiedChiSquared(0.1)):
         asked = replace(mandate, ambiguity=ambiguity)
-
-        def whole(asked: Mandate = asked) -> tuple[Any, Any]:
-            program = Program(outlook, asked)
-            return program, certify_solution(start, outlook, asked, program.solve(start, outlook, asked))[2]
-
-        bare, (value, rounds) = timed(lambda asked=asked: cuts_by_hand(start, outlook, asked))
-        first, (program, proof) = timed(whole)
+        bare, (value, rounds) = timed(partial(cuts_by_hand, start, outlook, asked))
+        first, (program, proof) = timed(partial(whole, asked))
         there = replace(outlook, returns=outlook.returns * 1.01)
-        again, _ = timed(lambda asked=asked, program=program, there=there: program.solve(start, there, asked))
+        again, _ = timed(partial(program.solve, start, there, asked))
         print(
             f"{ambiguity.name:>14} {count:5d} {rounds:7d} {bare * 1e3:9.0f} {first * 1e3:9.0f} {first / bare:6.2f}"
             f"    1.5 {again * 1e3:9.0f} {proof.gap:9.1e} {proof.objective - value:10.1e}  {proof.solver}",
@@ -234,8 +235,8 @@ def tails(size: str) -> None:
 
     count, draws = map(int, size.split("x"))
     staged, start = tail_question(count, draws)
-    bare, (value, rounds, rows) = timed(lambda: rows_by_hand(staged, start))
-    ours, policy = timed(lambda: solve_policy(staged, start))
+    bare, (value, rounds, rows) = timed(partial(rows_by_hand, staged, start))
+    ours, policy = timed(partial(solve_policy, staged, start))
     print(
         f"{size:>10} {rounds:7d} {rows:6d} {bare:8.3f} {ours:8.3f} {ours / bare:6.2f}    1.3 {policy.gap:9.1e} "
         f"{policy.objective - value:10.1e}  {policy.solver}",

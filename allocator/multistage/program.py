@@ -208,7 +208,7 @@ def tradable_names(
 
 def _each_start(start: Position | Sequence[Position]) -> Sequence[Position]:
     """One a root."""
-    return [start] if isinstance(start, Position) else start
+    return start if isinstance(start, Sequence) else [start]
 
 
 def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
