@@ -79,7 +79,7 @@ def rebalance(
             from allocator.plan.runs import finished_document, open_run, refuse_changing_inputs, run_inputs
 
             refuse_changing_inputs(before, _digests(choice))
-            options = _options(choice, export, follow)
+            options = _options(choice, export, follow) | ({"--full": "yes"} if full else {})
             run = open_run(run_id, Path(out), run_inputs(loaded, before, options))
             if (done := finished_document(run)) is not None:
                 tell(f"already done: run {run.id} is in {run.folder}; nothing was solved", err=as_json)
@@ -94,7 +94,7 @@ def rebalance(
         plan, deviation = _solve(loaded, follow, say)
         from allocator.plan.output import with_digest
 
-        document = with_digest(plan, plan_document(plan, deviation))
+        document = with_digest(plan, plan_document(plan, deviation, full=full))
     if out is not None:
         _write(plan, document, Path(out), run, export)
     if not as_json:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from allocator.ambiguity.sets import by_kind, numbers_by_kind
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
-from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.rules.convex import DecisionVariables
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 TRADE_UNITS = (0.1, 1.0)

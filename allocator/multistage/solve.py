@@ -26,10 +26,11 @@ from allocator.multistage.policy import (
     refuse_broken_policy,
 )
 from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
-from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import NoTrade
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.

@@ -33,10 +33,10 @@ from allocator.multistage.solve import (
     policy_after_first_trades,
     solve_policy,
 )
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
 from allocator.presentation import Keywords, OutlookHeading, Probability, Row, document_of
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 _Solved = TypeVar("_Solved")

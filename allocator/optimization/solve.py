@@ -20,12 +20,14 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.highs import TimeLimit
-from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeriodProblem, problem_shape
+from allocator.optimization.quadratic_program import TIE_BREAK, QuadraticProgram, is_quadratic
+from allocator.optimization.single_period import SinglePeriodProblem, problem_shape
 from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade
 from allocator.rules.convex import ConvexRuleDual
 from allocator.rules.directions import flat_dual
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 RESIDUAL_ALLOWED = 1e-6
@@ -143,7 +145,9 @@ class Solution:
 
 
 class Program:
-    """A mandate compiled once for its shape and solved as often as its numbers change."""
+    """A mandate solved as often as its numbers change: as matrices where it is a quadratic program, else compiled once
+    for its shape.
+    """
 
     def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
         """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
@@ -151,12 +155,20 @@ class Program:
         Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
         hundred solves; `quick` is set where it is taken apart as far as takes little work.
         """
-        self._compiled = SinglePeriodProblem(outlook, mandate)
         self._warm, self.explains, self.quick = warm, explains, False
+        self._quadratic: QuadraticProgram | None = None
+        self._kept = None if is_quadratic(mandate) else SinglePeriodProblem(outlook, mandate)
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
-        return self._compiled.shape.fits(problem_shape(outlook, mandate))
+        if self._kept is None or is_quadratic(mandate):
+            return is_quadratic(mandate)
+        return self._kept.shape.fits(problem_shape(outlook, mandate))
+
+    def _compiled(self, outlook: Outlook, mandate: Mandate) -> SinglePeriodProblem:
+        if self._kept is None or not self._kept.shape.fits(problem_shape(outlook, mandate)):
+            self._kept = SinglePeriodProblem(outlook, mandate)
+        return self._kept
 
     def solve(
         self,
@@ -178,12 +190,19 @@ class Program:
         """
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
-        self._compiled.write(start, outlook, mandate, trading_price)
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
-        for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
-            status, check = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
+        ladder = [solver for solver in self.ladder(mandate) if str(solver) not in refused]
+        if is_quadratic(mandate) and ladder[:1] == [PIQP]:
+            found = self._by_matrices(start, outlook, mandate, limits, attempts, trading_price)
+            if found is not None:
+                return found
+            ladder = ladder[1:]
+        compiled = self._compiled(outlook, mandate)
+        compiled.write(start, outlook, mandate, trading_price)
+        for solver in ladder:
+            status, check = solve_once(compiled.problem, solver, limits, warm=self._warm)
             if check is not None and check.worst <= RESIDUAL_ALLOWED:
-                return self._solution(outlook, mandate, str(solver), tuple(attempts), check)
+                return self._solution(compiled, outlook, mandate, str(solver), tuple(attempts), check)
             said = status if check is None else f"said {status}, but residuals are {check.worst:.1e}"
             attempts.append(f"{solver}: {said}")
             if solver.proves_conflicts and status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
@@ -195,26 +214,54 @@ class Program:
         rule = ", or a tight rule" if mandate.rules else ""
         raise NotSolved(f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little{rule}")
 
+    def _by_matrices(
+        self,
+        start: Position,
+        outlook: Outlook,
+        mandate: Mandate,
+        limits: Limits,
+        attempts: list[str],
+        trading_price: float,
+    ) -> Solution | None:
+        """The quadratic program's answer; None, and why among the `attempts`, where there is none that passes."""
+        options = PIQP.options(limits)
+        if self._quadratic is None or self._quadratic.options != options:
+            self._quadratic = QuadraticProgram(options)
+        at, clock = self._quadratic.write(start, outlook, mandate, trading_price), limits.clock()
+        raw = self._quadratic.solve(at)
+        clock.refuse_late()
+        check = None if raw is None else at.check(raw)
+        if raw is None or check is None or not check.worst <= RESIDUAL_ALLOWED:
+            said = self._quadratic.status if check is None else f"said optimal, but residuals are {check.worst:.1e}"
+            attempts.append(f"{PIQP}: {said}")
+            return None
+        names, duals = len(start.holdings), at.duals(raw, outlook, mandate)
+        held, bought, sold = (raw.x[part * names : (part + 1) * names] for part in range(3))
+        adversary = mandate.ambiguity.project(duals.adversary, outlook.probabilities)
+        multipliers = replace(duals, adversary=adversary)
+        return Solution(held, float(raw.x[3 * names]), bought, sold, multipliers, str(PIQP), tuple(attempts), check)
+
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""
-        if self._compiled.shape.conic:
+        if not is_quadratic(mandate) and self._kept is not None and self._kept.shape.conic:
             return (CLARABEL, RELAXED, SCS)
         return (PIQP, CLARABEL) if mandate.risk_aversion > 0 else (HIGHS, CLARABEL)
 
     def _solution(
         self,
+        compiled: SinglePeriodProblem,
         outlook: Outlook,
         mandate: Mandate,
         solver: str,
         attempts: tuple[str, ...],
         canonical: CanonicalCheck,
     ) -> Solution:
-        variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
+        variables, constraints, scale = compiled.variables, compiled.constraints, compiled.scale
         rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
         prices = flat_dual(constraints.rows.dual_value if constraints.rows is not None else None, rows)
-        prices = np.maximum(prices, 0) * scale / self._compiled.row_units
-        slopes = self._slopes(outlook, mandate)
+        prices = np.maximum(prices, 0) * scale / compiled.row_units
+        slopes = self._slopes(compiled, outlook, mandate)
         # where W is written as 1 − costs, cash is priced without what wealth is worth there
         in_costs = mandate.cost_price(outlook) + float(
             prices @ np.where(mandate.rows.uses_scenario_returns != 0, mandate.rows.wealth, 0)
@@ -227,7 +274,7 @@ class Program:
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=mandate.ambiguity.project(flat_dual(dual, len(outlook.scenarios)), outlook.probabilities),
             slopes=slopes,
-            error=self._error_direction(mandate),
+            error=self._error_direction(compiled, mandate),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -240,25 +287,25 @@ class Program:
             canonical,
         )
 
-    def _error_direction(self, mandate: Mandate) -> Vector | None:
+    def _error_direction(self, compiled: SinglePeriodProblem, mandate: Mandate) -> Vector | None:
         """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
-        multiplier = None if self._compiled.error is None else self._compiled.error.read()
+        multiplier = None if compiled.error is None else compiled.error.read()
         if multiplier is None or mandate.return_error is None or mandate.return_error.directions is None:
             return None
         _, direction, length = multiplier
         # shorter than the price where nothing is at risk: only a part of the charge is then used
-        used = max(length * (1 + 1e-15), self._compiled.price_of_error)
+        used = max(length * (1 + 1e-15), compiled.price_of_error)
         return mandate.return_error.directions.lawful(direction / used if used > 0 else direction)
 
-    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
+    def _slopes(self, compiled: SinglePeriodProblem, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
         slopes = []
-        for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
+        for rule, own in zip(mandate.convex_rules, compiled.convex, strict=True):
             price, along, length = own.read() or (0.0, np.zeros(0), 0.0)
             # a price that is too small tells no direction
             direction = rule.lawful(along / length, outlook) if length > 1e-12 else None
-            unit = self._compiled.unit if rule.looks_at_gains else 1.0
-            slopes.append(ConvexRuleDual(price / unit * self._compiled.scale, direction))
+            unit = compiled.unit if rule.looks_at_gains else 1.0
+            slopes.append(ConvexRuleDual(price / unit * compiled.scale, direction))
         return tuple(slopes)
 
 

@@ -16,10 +16,10 @@ import scipy.sparse as sp
 from scipy.optimize import brentq
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade, stack_rows
 from allocator.rules.convex import ConvexRuleDual
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # The first of two checks: the compiled data and the solver's raw vectors, by numpy alone.

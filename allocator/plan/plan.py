@@ -17,18 +17,18 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.review_policy import ReviewPolicy
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import model_splits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_figures
-from allocator.plan.targets import cost_shares
+from allocator.plan.targets import cost_shares, stability
 from allocator.plan.trade_decision import NoTradeRegions, TradeValue
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -189,9 +189,8 @@ class Plan:
     """Shadow prices at the targets."""
     binding: tuple[BindingRule, ...] = ()
     no_trade: NoTradeRegions | None = None
-    stability: float | None = None
-    """Largest L1 change of the best target weights when one probability moves by 2 points; None where such a move
-    leaves no verified plan."""
+    best: Trade | None = None
+    """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
 
     @property
@@ -233,6 +232,15 @@ class Plan:
         except (Infeasible, NotSolved):  # a verified plan is not lost for want of a figure beside it
             return in_bps(taken, None)
         return in_bps(taken, spent)
+
+    @cached_property
+    def stability(self) -> float | None:
+        """Largest L1 change of the best target weights when one probability moves by 2 points, of the four largest;
+        None where such a move leaves no verified plan. Solved when first asked for.
+        """
+        if self.best is None:
+            return None
+        return stability(self.start, self.outlook, self.mandate, self.best, Limits.of(self.book))
 
     @cached_property
     def risk(self) -> Mapping[str, RiskFigures]:

@@ -145,6 +145,8 @@ class RuleRows:
 
     def on(self, outlook: Outlook) -> RuleRows:
         """The same rows with gains written out in holdings and cash."""
+        if not (self.gains.shape[1] or self.expected.any()):
+            return self
         weights = np.outer(self.expected, outlook.probabilities)
         if self.gains.shape[1]:
             weights = weights + self.gains
@@ -371,7 +373,11 @@ class Rule(ABC):
     def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
         """The formula on money, one reading a row, in the order of the rows."""
 
-    @property
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """(rows,) by how much of the account each reading misses its limit."""
+        return np.array([reading.missed for reading in self.readings(trade, outlook)])
+
+    @cached_property
     def labels(self) -> Sequence[str]:
         """What people call each row."""
         side, each = "at most" if self.at_most else "at least", zip(self.names, self.limits, strict=True)
