@@ -208,11 +208,13 @@ def _no_instruments(
     draft: Draft, place: tuple[str, ...], names: Iterable[str], *, at: str | None = None
 ) -> Iterator[Breach]:
     """Names that are no instrument, and cash, which is one and yet counts in no rule but its own."""
+    risky = list(draft.risky["instrument"])
+    known = {*risky}
     for name in names:
         if name in draft.cash:
             yield setting_breach(at or dotted_key(*place, name), name, *_CASH_RULES)
-        else:
-            yield from unknown_names(place, [name], list(draft.risky["instrument"]), _UNKNOWN, at=at)
+        elif name not in known:
+            yield from unknown_names(place, [name], risky, _UNKNOWN, at=at)
 
 
 def check_members(draft: Draft) -> Iterator[Breach]:
