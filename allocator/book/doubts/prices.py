@@ -59,8 +59,9 @@ def price_doubts(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     """Every doubt about prices (dates × names, dates increasing, blanks NaN)."""
     values = prices.to_numpy(dtype=np.float64)
     before = prices.ffill().shift().to_numpy(dtype=np.float64)  # NaN compares as nothing
-    for i in np.flatnonzero((np.abs(values / before - 1) > LARGE_MOVE * (1 - 1e-9)).any(axis=0)):
-        yield from _moves(str(prices.columns[i]), prices.iloc[:, i].dropna(), where)
+    large = (np.abs(values / before - 1) > LARGE_MOVE * (1 - 1e-9)).any(axis=0)
+    for name, closes in prices.loc[:, large].items():
+        yield from _moves(str(name), closes.dropna(), where)
     stale = list(_equal_closes(prices.loc[:, (values == before).sum(axis=0) >= EQUAL_CLOSES - 1], prices, where))
     yield from stale
     yield from _seldom(prices, where, told={doubt.name for doubt in stale})
