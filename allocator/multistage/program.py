@@ -14,8 +14,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -26,7 +26,12 @@ from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.rules.convex import DecisionVariables
 from allocator.rules.rows import Position
-from allocator.types import Matrix, Vector
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+else:
+    cp = DeferredModule("cvxpy")
 
 TRADE_UNITS = (0.1, 1.0)
 """Of the account: what trades are measured in where their impact is a cone; where a solver fails on one, the next."""

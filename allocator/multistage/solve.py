@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
-import cvxpy as cp
 import numpy as np
 
 from allocator.errors import Infeasible, NotSolved
@@ -31,7 +31,12 @@ from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Li
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import NoTrade
 from allocator.rules.rows import Position
-from allocator.types import Matrix, Vector
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+else:
+    cp = DeferredModule("cvxpy")
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #

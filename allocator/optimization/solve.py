@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cvxpy as cp
 import numpy as np
 
 from allocator.book.book import Book
@@ -21,14 +20,20 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.highs import TimeLimit
 from allocator.optimization.quadratic_program import TIE_BREAK, QuadraticProgram, is_quadratic
-from allocator.optimization.single_period import SinglePeriodProblem, problem_shape
 from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade
 from allocator.rules.convex import ConvexRuleDual
 from allocator.rules.directions import flat_dual
 from allocator.rules.rows import Position
-from allocator.types import Vector
+from allocator.types import DeferredModule, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from allocator.optimization.single_period import SinglePeriodProblem
+else:
+    cp = DeferredModule("cvxpy")
 
 RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
@@ -157,18 +162,27 @@ class Program:
         """
         self._warm, self.explains, self.quick = warm, explains, False
         self._quadratic: QuadraticProgram | None = None
-        self._kept = None if is_quadratic(mandate) else SinglePeriodProblem(outlook, mandate)
+        self._kept: SinglePeriodProblem | None = None
+        if not is_quadratic(mandate):
+            self._compiled(outlook, mandate)
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
         if self._kept is None or is_quadratic(mandate):
             return is_quadratic(mandate)
-        return self._kept.shape.fits(problem_shape(outlook, mandate))
+        return self._has_shape(outlook, mandate)
 
     def _compiled(self, outlook: Outlook, mandate: Mandate) -> SinglePeriodProblem:
-        if self._kept is None or not self._kept.shape.fits(problem_shape(outlook, mandate)):
+        from allocator.optimization.single_period import SinglePeriodProblem
+
+        if self._kept is None or not self._has_shape(outlook, mandate):
             self._kept = SinglePeriodProblem(outlook, mandate)
         return self._kept
+
+    def _has_shape(self, outlook: Outlook, mandate: Mandate) -> bool:
+        from allocator.optimization.single_period import problem_shape
+
+        return self._kept is not None and self._kept.shape.fits(problem_shape(outlook, mandate))
 
     def solve(
         self,

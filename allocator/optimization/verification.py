@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import brentq
 
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.outlook import Outlook
@@ -317,6 +316,8 @@ def wealth_price(linear: Vector, curvature: Vector) -> float:
     """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
     take all. Without it the solver's last digit counts once for every name.
     """
+    from scipy.optimize import brentq
+
     if _cheapest(linear, curvature).sum() <= 1:
         return 0.0
 
