@@ -85,16 +85,17 @@ class Mandate:
     @cached_property
     def rows(self) -> RuleRows:
         """Every linear rule's rows, one above the other."""
-        return stack_rows(self._parts, len(self.cost_rates))
+        return stack_rows(self.parts, len(self.cost_rates))
 
     @cached_property
-    def _parts(self) -> Sequence[RuleRows]:
+    def parts(self) -> Sequence[RuleRows]:
+        """The rows of each linear rule."""
         return [rule.rows(len(self.cost_rates)) for rule in self.linear_rules]
 
     def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""
         linear, at = [], 0
-        for rule, part in zip(self.linear_rules, self._parts, strict=True):
+        for rule, part in zip(self.linear_rules, self.parts, strict=True):
             count = len(part.labels)
             linear.append(rule.with_limits([float(limit) for limit in limits[at : at + count]]))
             at += count

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
@@ -274,12 +275,23 @@ def binding_rules(
 
 
 def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
-    """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit."""
-    rows, _ = prices.priced(outlook, mandate)
+    """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit, or
+    no row of the rule has a price.
+    """
+    spans = np.cumsum([0, *(len(part.labels) for part in mandate.parts)])
+    dear = [bool((prices.rows[i:j] > BINDING).any()) for i, j in pairwise(spans)]
+    own = replace(
+        mandate, linear_rules=tuple(rule for rule, is_dear in zip(mandate.linear_rules, dear, strict=True) if is_dear)
+    )
+    there = np.repeat(dear, np.diff(spans)).astype(bool)
+    prices = replace(prices, rows=prices.rows[there])
+    rows, _ = prices.priced(outlook, own)
     step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
-    wider, _ = prices.priced(outlook, mandate.with_limits(rows.stated + step))
+    wider, _ = prices.priced(outlook, own.with_limits(rows.stated + step))
     room = (row_slack(wider, target) - row_slack(rows, target)) / 1e-3
-    return np.where(np.isnan(rows.stated), 1.0, room)
+    found = np.ones(len(there) + len(mandate.convex_rules))
+    found[np.append(there, np.ones(len(mandate.convex_rules), dtype=bool))] = np.where(np.isnan(rows.stated), 1.0, room)
+    return found
 
 
 def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:

@@ -92,7 +92,7 @@ class _WeightLimit(OneLimit, LinearRule):
         """One row."""
         return self._rows(
             instruments,
-            holdings=self.sense * sp.csr_array(self.shares[None, :]),
+            holdings=sp.csr_array(self.sense * self.shares[None, :]),
             cash=np.array([self.sense * self.cash_share]),
             wealth=np.array([self.sense * self.limit]),
         )

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self, cast
 
 import numpy as np
@@ -204,7 +204,7 @@ def linear_rows(
 ) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
-    empty = sp.csr_array((count, instruments))
+    empty = _no_entries(count, instruments)
     zeros = np.zeros(count)
     return RuleRows(
         tuple(labels),
@@ -224,6 +224,11 @@ def linear_rows(
         tuple(ids) or tuple(RuleId("other", label) for label in labels),
         tuple(limit_labels or labels),
     )
+
+
+@lru_cache(maxsize=64)
+def _no_entries(rows: int, columns: int) -> sp.csr_array:
+    return sp.csr_array((rows, columns))
 
 
 def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:

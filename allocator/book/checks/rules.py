@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, repeated_names, unknown_names
@@ -101,9 +102,12 @@ def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str
 
 def bucket_counts(exposures: pd.DataFrame, bucket: str) -> pd.Series[float]:
     """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
-    label = (exposures["bucket"] == bucket).astype(float)
+    counts = (exposures["bucket"].to_numpy(dtype=object) == bucket).astype(np.float64)
     column = next((column for column in share_columns(bucket) if column in exposures), None)
-    return label if column is None else exposures[column].fillna(label)
+    if column is not None:
+        shares = exposures[column].to_numpy(dtype=np.float64)
+        counts = np.where(np.isnan(shares), counts, shares)
+    return pd.Series(counts, index=exposures.index)
 
 
 def check_cash_shares(draft: Draft) -> Iterator[Breach]:
