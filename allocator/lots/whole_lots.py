@@ -18,7 +18,6 @@ from allocator.lots.milp import GridNeighbourhood, OrderGrid, neighbourhood, nei
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import RelaxedLimits, has_tiers
 from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import plain_amount, plain_decimal
 from allocator.rules import (
@@ -34,6 +33,7 @@ from allocator.rules import (
     row_slack,
     stack_rows,
 )
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 # The search for the nearest whole lots under linear rows: a neighbourhood of the target, widened while it matters.
