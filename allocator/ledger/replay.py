@@ -71,7 +71,9 @@ def _made_anew(ledger: Ledger, run: LedgerEntry, folder: Path, say: Callable[[st
     from allocator.plan.rebalance import rebalance
 
     options, inputs = run.said["options"], run.said["contents"]["inputs"]
-    contents = ledger.contents(list(inputs.values()))
+    parameters = run.said["contents"]["parameters"]["settings.json"]
+    contents = ledger.contents([*inputs.values(), parameters])
+    stated = json.loads(contents[parameters])["tables"]
     moved, beside = list[str](), folder / "book"
     beside.mkdir()
     for name, digest in inputs.items():
@@ -80,8 +82,10 @@ def _made_anew(ledger: Ledger, run: LedgerEntry, folder: Path, say: Callable[[st
             continue
         file, table = name, run.said["tables"].get(name)
         if table is not None and name != f"{table}.csv":  # of another folder, or the answer of a database
-            file = f"{table}{PurePath(name).suffix if name.endswith(('.xlsx', '.parquet')) else '.csv'}"
-            moved.append(f'tables.{table}="{file}"')
+            where = stated[table]  # a workbook's sheet may be named like its file
+            file = f"{table}/{PurePath(where).name if isinstance(where, str) else 'answer.csv'}"
+            moved.append(f"tables.{table}={json.dumps(file)}")
+            (beside / table).mkdir()
         (beside / file).write_bytes(contents[digest])
     as_of = None if options["as_of"] is None else dt.date.fromisoformat(options["as_of"])
     overrides = [*options["overrides"], *moved]
