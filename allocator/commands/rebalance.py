@@ -102,7 +102,7 @@ def rebalance(
 
             find_exporters(export)
         say("loading the solvers")
-        from allocator.plan.document import plan_document
+        from allocator.plan.document import look_again_document, plan_document
 
         plan, deviation = _solve(loaded, follow, say)
         from allocator.plan.output import plan_files, run_exporters
@@ -112,6 +112,9 @@ def rebalance(
         files = plan_files(plan, document)
         document = {**document, "orders_sha256": digest(files["orders.csv"])}
         files |= run_exporters(document, export, loaded.settings.plugins.exporters)
+        if full:
+            say("looking for what turns the orders")
+            document = {**document, "look_again": look_again_document(plan)}
     _keep(case, ledger, document, files)
     if not as_json:
         from allocator.display.plan import show_plan

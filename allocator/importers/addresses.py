@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote
 
-from allocator.errors import closest_name, printable
+from allocator.errors import closest_name, lacking_extra, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -93,7 +93,7 @@ def database_engine(url: str, folder: Path, secrets: set[str], mode: Mode = "ro"
     try:
         from sqlalchemy import URL, NullPool, create_engine
     except ImportError:
-        raise Unanswered("needs SQLAlchemy", _install(of_postgres=True)) from None
+        raise Unanswered(*lacking_extra("SQLAlchemy", "postgres")) from None
     if (port := parts["port"]) and not (port.isascii() and port.isdigit()):
         raise Unanswered("the port is no number", "write it as in HOST:5432, and a @ or : of a password as %40 or %3A")
     names = ("username", "password", "host", "database")
@@ -104,7 +104,7 @@ def database_engine(url: str, folder: Path, secrets: set[str], mode: Mode = "ro"
     try:
         made = create_engine(address, poolclass=NullPool)
     except ImportError:
-        raise Unanswered("needs psycopg", _install(of_postgres=True)) from None
+        raise Unanswered(*lacking_extra("psycopg", "postgres")) from None
     return made if mode == "rwc" else made.execution_options(postgresql_readonly=True)
 
 
@@ -117,16 +117,12 @@ def sqlite_engine(path: Path, mode: Mode = "ro") -> Engine:
     try:
         from sqlalchemy import NullPool, create_engine
     except ImportError:
-        raise Unanswered("needs SQLAlchemy", _install(of_postgres=False)) from None
+        raise Unanswered(*lacking_extra("SQLAlchemy", "sql")) from None
     place = f"file:{quote(str(path.absolute()))}" if mode == "rwc" else _database_file(path)
     own: Any = {} if mode == "ro" else {"isolation_level": None, "timeout": LOCK_SECONDS}
     return create_engine(
         f"{_SQLITE}://", creator=lambda: sqlite3.connect(f"{place}?mode={mode}", uri=True, **own), poolclass=NullPool
     )
-
-
-def _install(of_postgres: bool) -> str:
-    return f"pip install 'portfolio-allocator[{'postgres' if of_postgres else 'sql'}]'"
 
 
 def _filled(text: str, whole: object) -> str:

@@ -120,6 +120,11 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["horizon"]["digestion_months"]
     if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
         del settings["mandate"]["charge_risk"]
+    for key in ("no_sales", "no_purchases", "eligible", "bands"):
+        if settings["mandate"][key] in (None, {}):
+            del settings["mandate"][key]
+    if not book.settings.cash.flow:
+        del settings["cash"]
     for key in ("confirm", "views"):
         if not settings[key]:
             del settings[key]

@@ -97,6 +97,20 @@ class LotsSection(SettingsSection):
     )
 
 
+class CashSection(SettingsSection):
+    """Cash that comes or goes on the day of the book, before anything is traded; the account's value counts it."""
+
+    paid_in: NonNegative = Field(default=0.0, le=1e15, description="arrives, in the book's currency")
+    paid_out: NonNegative = Field(
+        default=0.0, le=1e15, description="leaves; what cash does not cover is sold for, as a rule like any other"
+    )
+
+    @property
+    def flow(self) -> float:
+        """What arrives, less what leaves."""
+        return self.paid_in - self.paid_out
+
+
 DAYS_A_YEAR = 365.25
 
 
@@ -454,6 +468,7 @@ class Settings(SettingsSection):
     costs: CostsSection = Field(default_factory=CostsSection)
     trading: TradingSection = Field(default_factory=TradingSection)
     lots: LotsSection = Field(default_factory=LotsSection)
+    cash: CashSection = Field(default_factory=CashSection)
     solver: SolverSection = Field(default_factory=SolverSection)
     question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
     model: ModelSection | None = Field(default=None, description="the efficiency model, which makes scenario returns")
