@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Annotated, Any, Self
 
 
@@ -251,6 +252,23 @@ class OutOfTime(AllocatorError):
 
     def __reduce__(self) -> tuple[type, tuple[str, float]]:
         return type(self), (self.setting, self.seconds)
+
+
+def lacking_extra(package: str, extra: str) -> tuple[str, str]:
+    """What is said where a package of an extra is not installed: the rule and its cure."""
+    return f"needs {package}, which is not installed", f"pip install 'portfolio-allocator[{extra}]'"
+
+
+def required_extra(module: str, package: str, extra: str, where: str) -> Any:
+    """A module of an extra's package; `where` it is wanted is said where there is none.
+
+    Raises:
+        BadInput: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise BadInput.of(where, *lacking_extra(package, extra)) from None
 
 
 def did_you_mean(name: str, known: Iterable[str], *, by_stem: bool = False) -> str:

@@ -121,6 +121,11 @@ def stable_numbers(data: Any, places: int | None = None) -> Any:
     return [stable_numbers(part, places) for part in data] if isinstance(data, list | tuple) else data
 
 
+def describe_span(days: int | None) -> str:
+    """Over what a loss is told: trading days, or the horizon."""
+    return "the horizon" if days is None else f"{days} day{'s' if days > 1 else ''}"
+
+
 def plain_decimal(number: float, *, grouped: bool = False) -> str:
     """Every digit that a number has, and never an exponent."""
     return format(Decimal(repr(float(number))).normalize() + 0, ",f" if grouped else "f")

@@ -44,6 +44,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
     from allocator.commands.report import DeskDocument, ReportDocument
     from allocator.importers.positions import ImportDocument
+    from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.record import ApproveDocument, HistoryDocument, ReceiptDocument, ShowDocument, VerifyDocument
     from allocator.ledger.replay import RunReplayDocument
     from allocator.mandate.precheck import CheckDocument
@@ -63,6 +64,7 @@ def document_classes() -> dict[str, type]:
         "caution": CautionStudyDocument,
         "check": CheckDocument,
         "claims_report": ClaimsDocument,
+        "comparison": ComparisonDocument,
         "desk": DeskDocument,
         "error": ErrorDocument,
         "explain": ExplainDocument,

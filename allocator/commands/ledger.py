@@ -1,16 +1,18 @@
-"""What was decided: `allocator history`, `show`, `verify`, `replay`, `approve` and `export`."""
+"""What was decided: `allocator history`, `show`, `verify`, `replay`, `compare`, `approve` and `export`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from allocator.commands.options import handle_errors_and_json
+from allocator.commands.options import BookChoice, book_options, handle_errors_and_json
 
 if TYPE_CHECKING:
+    from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.ledger import Ledger
     from allocator.ledger.record import (
         ApproveDocument,
@@ -131,6 +133,60 @@ def replay(run: str, place: str | None, *, as_json: bool) -> RunReplayDocument:
         from allocator.display.ledger import show_replay
 
         show_replay(document)
+    return document
+
+
+@click.command()
+@partial(book_options, named="A")
+@click.argument("b", required=False)
+@_ledger_option
+@click.option(
+    "--every-order",
+    is_flag=True,
+    help="With reviews: take more than three groups in every order too, which is a tree for each of up to 64 books.",
+)
+@click.option("--full", is_flag=True, help="Show all names, figures and limits, with the range of every part.")
+@handle_errors_and_json
+def compare(
+    choice: BookChoice,
+    b: str | None,
+    place: str | None,
+    every_order: bool,
+    full: bool,
+    *,
+    as_json: bool,
+) -> ComparisonDocument:
+    """Put plan B beside plan A, and say what made the difference in parts that add up.
+
+    A and B are folders of books, runs of a ledger, or plan.json files, which hold no inputs: of these nobody knows what
+    made the difference. --set, --believe and --as-of change B, which is A itself where no B is named.
+
+    \b
+    Examples:
+      allocator compare data/note --set mandate.max_weight=0.15
+      allocator compare data/note --as-of 2027-01-20
+    """
+    from allocator.display.console import progress_spinner
+
+    if b is None and not choice.overrides and choice.as_of is None:
+        raise click.UsageError("there is one plan alone: name B too, or change A with --set, --believe or --as-of")
+    with progress_spinner() as say:
+        say("reading both")
+        from allocator.ledger.compared_plans import PlanPlace, opened_plans
+        from allocator.ledger.comparison import compare_plans
+
+        places = (
+            PlanPlace(choice.path, choice.account),
+            PlanPlace(choice.path if b is None else b, choice.account, choice.overrides, choice.as_of),
+        )
+        one, other = opened_plans(places, lambda: _ledger(place))
+        labels = places[0].label, places[1].label
+        found = compare_plans(one, other, labels=labels, every_order=every_order, progress=say)
+    document = found.document()
+    if not as_json:
+        from allocator.display.ledger import show_comparison
+
+        show_comparison(document, full=full)
     return document
 
 

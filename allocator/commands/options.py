@@ -65,7 +65,7 @@ class BookChoice:
         return load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
 
 
-def book_options(command: Callable[..., None]) -> Callable[..., None]:
+def book_options(command: Callable[..., None], named: str = "BOOK") -> Callable[..., None]:
     """The BOOK argument with --account, --set, --believe, --cash and --as-of, for the command one `BookChoice`."""
 
     @functools.wraps(command)
@@ -82,7 +82,7 @@ def book_options(command: Callable[..., None]) -> Callable[..., None]:
 
     for option in reversed(
         (
-            click.argument("path", metavar="BOOK", type=click.Path()),
+            click.argument("path", metavar=named, type=click.Path()),
             click.option("--account", help="Which account, where holdings.csv has several."),
             click.option(
                 "--set",

@@ -271,7 +271,7 @@ def _keep(case: _Case, ledger: Ledger | None, document: Document, files: Mapping
         files, _ = released_files(ledger, entry)
     run = case.run
     written = write_files(files, Path(case.out)) if run is None else write_run(run, files)
-    unrecorded = "" if ledger is not None else "; not recorded: --record does"
+    unrecorded = "" if ledger is not None else " (not recorded)"
     tell("wrote " + " and ".join(map(str, written)) + unrecorded, err=True)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
@@ -84,14 +86,32 @@ def of_plan(choice: BookChoice) -> Documents:
     """What a plan.json holds.
 
     Raises:
-        BadInput: it is none, or options ask for what only a book has.
+        BadInput: it is none, or not as its JSON Schema says, or options ask for what only a book has.
     """
-    from allocator.errors import BadInput
+    from allocator.errors import BadInput, Breach
     from allocator.plan.follow import read_plan
+    from allocator.tables.schema import document_breaches
 
     if choice.overrides or choice.account or choice.as_of:
         raise BadInput.of("BOOK", "is a plan.json, of which nothing can be changed", "name the book's folder")
-    return {"plan": read_plan(Path(choice.path), "BOOK")}
+    plan = read_plan(Path(choice.path), "BOOK")
+    found = islice(document_breaches(plan, "plan"), _MOST_BREACHES)
+    cure = "name the plan.json that `rebalance --out` wrote, unchanged"
+    if breaches := [
+        Breach(choice.path, None, at or "/", None if value is None else _shortened(value), rule, cure)
+        for at, value, rule in found
+    ]:
+        raise BadInput(breaches)
+    return {"plan": plan}
+
+
+_MOST_BREACHES, _MOST_SHOWN = 50, 60
+"""Of a file that is no plan: so many are told, and so many characters of what stands there."""
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def of_book(
@@ -180,12 +200,9 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
       allocator desk data/note
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.errors import BadInput
+    from allocator.errors import BadInput, required_extra
 
-    try:
-        import uvicorn
-    except ImportError:
-        raise BadInput.of("desk", "needs Starlette and uvicorn", "pip install 'portfolio-allocator[desk]'") from None
+    uvicorn, _ = (required_extra(name.lower(), name, "desk", "desk") for name in ("uvicorn", "Starlette"))
     with progress_spinner() as say, socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

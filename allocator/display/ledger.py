@@ -1,16 +1,27 @@
-"""The ledger on the screen: its runs, one of them, and what was recomputed."""
+"""The ledger on the screen: its runs, one of them, what was recomputed, and two plans side by side."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
-from allocator.display.console import console, format_money, format_percent, heading, table
+from allocator.display.console import (
+    console,
+    count_lines,
+    format_money,
+    format_percent,
+    format_signed,
+    heading,
+    table,
+)
+from allocator.plan.plan import FIGURES
 
 if TYPE_CHECKING:
+    from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.record import (
         ApprovalNote,
         ApproveDocument,
@@ -179,3 +190,152 @@ def _totals(totals: OrderTotals) -> str:
         f"{_count(totals['orders'], 'order')}: {totals['sells']} sells of {totals['sold']:,.2f}, "
         f"{totals['buys']} buys of {totals['bought']:,.2f}, costs {totals['costs']:,.2f}"
     )
+
+
+# Two plans side by side, and what made the difference.
+#
+LINES, _FEWEST = 45, 3
+"""Of the screen, and names that are shown where there is least room for them."""
+_LIMITS = 3
+_AT_ITS_LIMIT = 0.999
+"""Of a limit: what is used of one that holds the plan back."""
+_SAME = 5e-9
+"""Weights that differ by less have the same eight decimals."""
+
+
+def show_comparison(document: ComparisonDocument, *, full: bool = False) -> None:
+    """Print two plans and what made the difference; `full` shows all of it, else at most LINES lines."""
+    out, names = console(), sorted(document["weights"][:-1], key=lambda row: (-abs(row["b"] - row["a"]), -row["a"]))
+    most = len(names) if full else min(len(names), LINES // 4)
+    parts = list(_comparison(document, names, most, full=full))
+    while not full and most > _FEWEST and count_lines(out, parts) > LINES:
+        most -= 1
+        parts = list(_comparison(document, names, most, full=full))
+    for part in parts:
+        out.print(part)
+
+
+def _comparison(
+    document: ComparisonDocument, names: Sequence[Mapping[str, Any]], most: int, *, full: bool
+) -> Iterator[RenderableType]:
+    """The parts of the screen, with the `most` of the names that differ most."""
+    for side, plan in (("A", document["a"]), ("B", document["b"])):
+        yield Text(f"{side}  {plan['label']}", style="bold")
+        yield Text(f"   {_plan_in_short(plan)}")
+    yield Text()
+    rows = [*names[:most], *([_together(names[most:])] if names[most:] else []), document["weights"][-1]]
+    yield _side_by_side(document, rows)
+    yield Text()
+    right = ("A", "B", "change")
+    figures = ((_figure(row), *_a_b_change(row)) for row in document["figures"])
+    yield table("over the horizon, after costs", *right, right=right, rows=figures, compact=True)
+    yield from _limits(document, full=full)
+    yield Text()
+    if groups := document["groups"]:
+        yield Text(f"What made the difference, % of the account{_averaged(document)}", style="bold")
+        yield from (Text(_changed(group, full=full)) for group in groups)
+        yield _parts(document, rows, full=full)
+    yield from (Text(f"{one['group']} stand together: {one['joined']}.") for one in groups if one["joined"])
+    yield from map(Text, document["notes"])
+
+
+def _plan_in_short(plan: Mapping[str, Any]) -> str:
+    book = plan["book"]
+    made = f"{_count(plan['orders'], 'order')}, turnover {format_percent(plan['turnover'])}"
+    return f"account {book['account']} · {book['as_of']} · {format_money(book['value'])} {book['currency']} · {made}"
+
+
+def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The names that find no line, as one row."""
+    summed: dict[str, Any] = {key: sum(row[key] for row in rows) for key in ("a", "b")}
+    summed |= {"instrument": f"{len(rows)} more", "names": [row["instrument"] for row in rows]}
+    if rows[0]["parts"] is not None:
+        summed["lots"] = sum(row["lots"] for row in rows)
+        summed["parts"] = {group: sum(row["parts"][group] for row in rows) for group in rows[0]["parts"]}
+    return summed
+
+
+def _a_b_change(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return format_percent(row["a"], 2), format_percent(row["b"], 2), _signed(row["b"] - row["a"])
+
+
+def _signed(number: float) -> str:
+    """A change in percent; nothing where there is none, so that a table shows where there is some."""
+    return "" if abs(number) < _SAME else format_signed(number * 100, 2)
+
+
+def _side_by_side(document: ComparisonDocument, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Orders in money, sales below 0, and weights after them."""
+    heads = ("A orders", "B orders", "A", "B", "change")
+    made = table("", *heads, right=heads, compact=True)
+    orders = {one["instrument"]: one for one in document["orders"]}
+    for row in rows:
+        own = [orders[name] for name in row.get("names", [row["instrument"]]) if name in orders]
+        money = [sum((-1 if one[f"{side}_side"] == "sell" else 1) * one[f"{side}_value"] for one in own)
+                 for side in ("a", "b")]  # fmt: skip
+        made.add_row(row["instrument"], *(f"{value:+,.0f}" if value else "" for value in money), *_a_b_change(row))
+    return made
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    return next((one.label for one in FIGURES if one.name == row["figure"] and one.label), str(row["figure"]))
+
+
+def _limits(document: ComparisonDocument, *, full: bool) -> Iterator[RenderableType]:
+    """Limits that differ, or that hold back one plan alone, and how much of each is used."""
+    rows = [
+        row
+        for row in document["rules"]
+        if full or row["a_rule"] != row["b_rule"] or _holds(row, "a") != _holds(row, "b")
+    ]
+    rows.sort(key=lambda row: -max(row["a_use"] or 0.0, row["b_use"] or 0.0))
+    if not rows:
+        return
+    yield Text()
+    shown = len(rows) if full else _LIMITS
+    cells = ((row["a_rule"] or "", row["a_use"], row["b_rule"] or "", row["b_use"]) for row in rows[:shown])
+    yield table("limit of A", "used", "limit of B", "used", right=("used",), rows=cells, compact=True)
+    if rows[shown:]:
+        yield Text(f"and {len(rows) - shown} more limits that differ, which --full shows")
+
+
+def _holds(row: Mapping[str, Any], side: str) -> bool:
+    return row[f"{side}_state"] == "breach" or (row[f"{side}_use"] or 0.0) >= _AT_ITS_LIMIT
+
+
+def _averaged(document: ComparisonDocument) -> str:
+    """How parts were found, where there is more than one group."""
+    if document["order"] is not None or len(document["groups"]) == 1:
+        return ""
+    return ", mean over all orders of the groups"
+
+
+def _changed(group: Mapping[str, Any], *, full: bool) -> str:
+    told = f"{group['group']}: {', '.join(group['changed'])}"
+    return told if full else textwrap.shorten(told, 79, placeholder=" …")
+
+
+def _short(group: str) -> str:
+    """A group at the head of its column; of those that stand together the first, and how many more."""
+    first, *others = group.split("+")
+    return f"{first}+{len(others)}" if others else first
+
+
+def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, full: bool) -> RenderableType:
+    """The parts of weights and figures, what whole lots add, how much each moves, and between what in any order."""
+    groups = document["groups"]
+    names = [group["group"] for group in groups]
+    heads = ("change", *map(_short, names), "lots")
+    made = table("", *heads, right=heads, compact=True)
+    figures = document["figures"] if full else document["figures"][:2]
+    for row in (*rows, *figures):
+        label = row.get("instrument") or _figure(row)
+        made.add_row(label, *(_signed(value) for value in (row["b"] - row["a"], *row["parts"].values(), row["lots"])))
+        if full and len(groups) > 1 and row.get("least"):
+            ends = (f"{_signed(row['least'][name])} … {_signed(row['most'][name])}" for name in names)
+            made.add_row("  in any order", "", *ends, "", style="dim")
+    made.add_row("moved", "", *(format_percent(group["moves"], 2) for group in groups), "", style="bold")
+    if len(groups) > 1 and groups[0]["moves_least"] is not None:
+        for label, key in (("  least", "moves_least"), ("  most", "moves_most")):
+            made.add_row(label, "", *(format_percent(group[key], 2) for group in groups), "", style="dim")
+    return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -31,6 +31,7 @@ from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.plan.risk_figures import LARGEST, RiskFigures
 from allocator.plan.trade_decision import Turn
+from allocator.presentation import describe_span
 from allocator.rules import RuleMeasurement
 from allocator.rules.rows import AMBER
 from allocator.types import Vector
@@ -49,7 +50,7 @@ def show_plan_details(out: Console, plan: Plan) -> None:
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
-    _tails(out, plan)
+    show_tails(out, plan)
     if plan.policy is not None:
         if has_reviews(plan):
             out.print()
@@ -178,14 +179,33 @@ def _figures(out: Console, plan: Plan) -> None:
     out.print(_maximised(plan))
 
 
-def _tails(out: Console, plan: Plan) -> None:
+def describe_risk(risk: Mapping[str, RiskFigures], *, whole: bool = False) -> str:
+    """What a first screen says of the risk, proposed and today; the `whole` of it where no figures stand beside it."""
+    after, before = risk["after"], risk["before"]
+    day = after.longest
+    pairs = {
+        f"VaR 99% over {describe_span(day)}": [
+            format_percent(one.tails[day, 0.99].value_at_risk) for one in (after, before)
+        ],
+        "effective names": [f"{one.effective_names:z.1f}" for one in (after, before)],
+    }
+    if whole:
+        pairs = {"volatility": [format_percent(one.volatility) for one in (after, before)], **pairs}
+    said = (f"{name} {now} ({'' if at else 'today '}{then})" for at, (name, (now, then)) in enumerate(pairs.items()))
+    return f"Risk: {', '.join(said)}."
+
+
+def show_tails(out: Console, plan: Plan) -> None:
     """What may be lost over a day, ten days and the horizon, and what each position adds to it."""
     numbers = ("today", "target", "final" if plan.orders else "kept")
     columns = [plan.risk[name] for name in ("before", "target", "after")]
     rows: list[tuple[str | float | None, ...]] = []
     for measure, name in (("VaR", "value_at_risk"), ("ES", "expected_shortfall")):
         rows += [
-            (f"{measure} {level:z.0%}, {_span(day)}", *(getattr(one.tails[day, level], name) for one in columns))
+            (
+                f"{measure} {level:z.0%}, {describe_span(day)}",
+                *(getattr(one.tails[day, level], name) for one in columns),
+            )
             for day, level in columns[-1].tails
         ]
     rows.append(("effective names (1/Σw²)", *(f"{one.effective_names:z.1f}" for one in columns)))
@@ -198,16 +218,12 @@ def _tails(out: Console, plan: Plan) -> None:
     _risk_of_names(out, columns[-1])
 
 
-def _span(day: int | None) -> str:
-    return "the horizon" if day is None else f"{day} day{'s' if day > 1 else ''}"
-
-
 def _risk_of_names(out: Console, figures: RiskFigures) -> None:
     """What each position of the final lots adds to volatility, to shortfalls and to the shocks of the book."""
-    day = max((day for day, _ in figures.tails if day is not None), default=None)
+    day = figures.longest
     parts = {"volatility": figures.volatilities, "ES 95%": figures.tails[None, 0.95].contributions}
     if day is not None:
-        parts[f"ES 99%, {_span(day)}"] = figures.tails[day, 0.99].contributions
+        parts[f"ES 99%, {describe_span(day)}"] = figures.tails[day, 0.99].contributions
     parts |= {name.replace("_", " "): moved for name, moved in figures.shocks.items()}
     days = figures.liquidation
     numbers = (*parts, *(() if days is None else ("days to sell",)))

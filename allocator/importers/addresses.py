@@ -10,14 +10,15 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote
 
-from allocator.errors import closest_name, printable
+from allocator.errors import closest_name, lacking_extra, printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+Mode: TypeAlias = Literal["ro", "rw", "rwc"]
 CONNECT_SECONDS, LOCK_SECONDS = 10, 30
 """What PostgreSQL may take to connect, where the address does not say otherwise, and a writer to wait for another."""
 
@@ -72,11 +73,11 @@ def _options(found: re.Match[str]) -> list[tuple[str, str]]:
     return parse_qsl(found["options"] or "", keep_blank_values=True)
 
 
-def database_engine(url: str, folder: Path, secrets: set[str], *, writes: bool = False) -> Engine:
+def database_engine(url: str, folder: Path, secrets: set[str], mode: Mode = "ro") -> Engine:
     """What connects to an address; a variable is all of it, or stands for itself within a part, however it is spelt.
 
-    It may only read, unless it `writes`: then a file of SQLite that is not there is made, and whoever uses it begins
-    transactions.
+    It may only read, unless by its `mode`: rw mends what a writer who was killed has left in a file of SQLite, rwc also
+    writes, and makes the file; whoever uses these begins transactions.
 
     Raises:
         Unanswered: nothing can be asked there; `secrets` then hold what no message may repeat.
@@ -88,11 +89,11 @@ def database_engine(url: str, folder: Path, secrets: set[str], *, writes: bool =
     hidden = [found["password"], parts["password"], *(text for key, text in options.items() if _SECRET.search(key))]
     secrets |= {text for text in hidden if text}
     if found["scheme"] == _SQLITE:
-        return sqlite_engine(folder / parts["database"], writes=writes)
+        return sqlite_engine(folder / parts["database"], mode)
     try:
         from sqlalchemy import URL, NullPool, create_engine
     except ImportError:
-        raise Unanswered("needs SQLAlchemy", _install(of_postgres=True)) from None
+        raise Unanswered(*lacking_extra("SQLAlchemy", "postgres")) from None
     if (port := parts["port"]) and not (port.isascii() and port.isdigit()):
         raise Unanswered("the port is no number", "write it as in HOST:5432, and a @ or : of a password as %40 or %3A")
     names = ("username", "password", "host", "database")
@@ -103,27 +104,25 @@ def database_engine(url: str, folder: Path, secrets: set[str], *, writes: bool =
     try:
         made = create_engine(address, poolclass=NullPool)
     except ImportError:
-        raise Unanswered("needs psycopg", _install(of_postgres=True)) from None
-    return made if writes else made.execution_options(postgresql_readonly=True)
+        raise Unanswered(*lacking_extra("psycopg", "postgres")) from None
+    return made if mode == "rwc" else made.execution_options(postgresql_readonly=True)
 
 
-def sqlite_engine(path: Path, *, writes: bool = False) -> Engine:
+def sqlite_engine(path: Path, mode: Mode = "ro") -> Engine:
     """What opens a file of SQLite.
 
     Raises:
-        Unanswered: it is not there, and nobody writes it.
+        Unanswered: it is not there, and is not to be made.
     """
     try:
         from sqlalchemy import NullPool, create_engine
     except ImportError:
-        raise Unanswered("needs SQLAlchemy", _install(of_postgres=False)) from None
-    place = f"file:{quote(str(path.absolute()))}?mode=rwc" if writes else _database_file(path)
-    own: Any = {"isolation_level": None, "timeout": LOCK_SECONDS} if writes else {}
-    return create_engine(f"{_SQLITE}://", creator=lambda: sqlite3.connect(place, uri=True, **own), poolclass=NullPool)
-
-
-def _install(of_postgres: bool) -> str:
-    return f"pip install 'portfolio-allocator[{'postgres' if of_postgres else 'sql'}]'"
+        raise Unanswered(*lacking_extra("SQLAlchemy", "sql")) from None
+    place = f"file:{quote(str(path.absolute()))}" if mode == "rwc" else _database_file(path)
+    own: Any = {} if mode == "ro" else {"isolation_level": None, "timeout": LOCK_SECONDS}
+    return create_engine(
+        f"{_SQLITE}://", creator=lambda: sqlite3.connect(f"{place}?mode={mode}", uri=True, **own), poolclass=NullPool
+    )
 
 
 def _filled(text: str, whole: object) -> str:
@@ -149,7 +148,7 @@ def _database_file(path: Path) -> str:
         near = closest_name(path.name, files, by_stem=True)
         cure = f"did you mean {near!r}?" if near else "put the file there; a path is relative to the folder of the book"
         raise Unanswered("there is no such file", cure)
-    return f"file:{quote(str(path.absolute()))}?mode=ro"
+    return f"file:{quote(str(path.absolute()))}"
 
 
 FEWER_ROWS = "ask for fewer rows or columns: a where for the days and names that the book needs"

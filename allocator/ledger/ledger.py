@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.importers.addresses import (
     LOCK_SECONDS,
+    Mode,
     Unanswered,
     address_fault,
     database_engine,
@@ -359,12 +360,13 @@ class Ledger:
         )  # here, where no driver's error is its context
 
     def _engine(self, *, writes: bool) -> Engine:
+        mode: Mode = "rwc" if writes else "rw"
         if self.url is not None:
-            return database_engine(self.url, self.folder, self._secrets, writes=writes)
+            return database_engine(self.url, self.folder, self._secrets, mode)
         assert self.file is not None
         if not writes and not self.file.exists():
             raise Unanswered("there is no ledger here", f"{_RECORD}, or name the ledger: --ledger PLACE")
-        return sqlite_engine(self.file, writes=writes)
+        return sqlite_engine(self.file, mode)
 
     def _refuse_what_is_no_ledger(self, connection: Connection, *, writes: bool) -> None:
         """Make the tables where there are none, if something is to be written."""

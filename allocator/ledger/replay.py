@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from allocator.errors import BadInput, Breach
 from allocator.ledger.ledger import Ledger, LedgerEntry
 from allocator.ledger.record import FOLLOWED, recorded_files, versions
+
+if TYPE_CHECKING:
+    from allocator.book.book import Book
 
 
 class VersionChange(TypedDict):
@@ -66,9 +69,26 @@ def replay_run(ledger: Ledger, run: LedgerEntry, say: Callable[[str], None]) -> 
 
 def _made_anew(ledger: Ledger, run: LedgerEntry, folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
     """The plan of the inputs and options of a run, and how far it follows the one that it was held against."""
-    from allocator.outlook.scenario_cards import load_with_cards
     from allocator.plan.follow import check_announced_policy, policy_deviation
     from allocator.plan.rebalance import rebalance
+
+    book = recorded_book(ledger, run, folder)
+    followed = folder / "followed.json" if FOLLOWED in run.said["contents"]["inputs"] else None
+    if followed is not None:
+        check_announced_policy(book, followed)
+    plan = rebalance(book, progress=say)
+    return plan, None if followed is None else policy_deviation(plan, followed)
+
+
+def recorded_book(
+    ledger: Ledger, run: LedgerEntry, folder: Path, further: Sequence[str] = (), as_of: dt.date | None = None
+) -> Book:
+    """The book of a run by its inputs and options, which are written into a `folder`; what-ifs may come on top.
+
+    Raises:
+        BadInput: what was recorded is no longer as it was, or a what-if is none of this book.
+    """
+    from allocator.outlook.scenario_cards import load_with_cards
 
     options, inputs = run.said["options"], run.said["contents"]["inputs"]
     contents = ledger.contents(list(inputs.values()))
@@ -83,14 +103,10 @@ def _made_anew(ledger: Ledger, run: LedgerEntry, folder: Path, say: Callable[[st
             file = f"{table}{PurePath(name).suffix if name.endswith(('.xlsx', '.parquet')) else '.csv'}"
             moved.append(f'tables.{table}="{file}"')
         (beside / file).write_bytes(contents[digest])
-    as_of = None if options["as_of"] is None else dt.date.fromisoformat(options["as_of"])
-    overrides = [*options["overrides"], *moved]
-    book, _ = load_with_cards(beside, account=options["account"], overrides=overrides, as_of=as_of)
-    followed = folder / "followed.json" if FOLLOWED in inputs else None
-    if followed is not None:
-        check_announced_policy(book, followed)
-    plan = rebalance(book, progress=say)
-    return plan, None if followed is None else policy_deviation(plan, followed)
+    if as_of is None and options["as_of"] is not None:
+        as_of = dt.date.fromisoformat(options["as_of"])
+    overrides = [*options["overrides"], *moved, *further]
+    return load_with_cards(beside, account=options["account"], overrides=overrides, as_of=as_of)[0]
 
 
 def _other_orders(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Breach]:

@@ -73,6 +73,32 @@ def canonical_check(data: Mapping[str, Any], x: Vector, equalities: Vector, cone
     return CanonicalCheck(float(primal), float(dual), abs(upper - lower) / max(1.0, abs(upper)))
 
 
+def linear_check(
+    costs: Vector,
+    rows: sp.csr_array,
+    low: Vector,
+    high: Vector,
+    lower: Vector,
+    upper: Vector,
+    *,
+    x: Vector,
+    prices: Vector,
+) -> CanonicalCheck:
+    """The same of a linear program: minimise costs·x subject to low ≤ rows·x ≤ high, lower ≤ x ≤ upper.
+
+    A price (R,) above 0 is of a row at its lower side, one below 0 of a row at its upper side.
+    """
+    used, gradient = rows @ x, costs - rows.T @ prices
+    missed = max(map(_largest, (low - used, used - high, lower - x, x - upper)))
+    sides, bounds = np.where(prices > 0, low, high), np.where(gradient > 0, lower, upper)
+    held, priced = np.isfinite(bounds), np.isfinite(sides)
+    size = max(1.0, *(_largest(np.abs(side[np.isfinite(side)])) for side in (low, high)))
+    dual = max(_largest(np.abs(gradient[~held])), _largest(np.abs(prices[~priced]))) / max(1.0, _largest(np.abs(costs)))
+    value = float(costs @ x)
+    bound = float(sides[priced] @ prices[priced]) + float(bounds[held] @ gradient[held])
+    return CanonicalCheck(missed / size, dual, abs(value - bound) / max(1.0, abs(value)))
+
+
 def _rows(data: Mapping[str, Any]) -> tuple[sp.csr_array, Vector, sp.csr_array, Vector, Vector]:
     """Equalities, then inequality and cone rows, of either form."""
     if "F" in data:

@@ -24,7 +24,7 @@ from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
-from allocator.plan.risk_figures import RiskDocument, risk_document
+from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.plan.trade_decision import TradeValue, Turn
 from allocator.presentation import Keywords, LimitKind, LimitState, NotNegative, OutlookHeading, Row, document_of
@@ -149,7 +149,7 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
-    risk: Annotated[dict[str, RiskDocument], ("before", "target", "after")]
+    risk: RisksDocument
     axes: Annotated[
         dict[str, Annotated[Row, AxisShare]] | None,
         "where the set is of two axes, answer and regime: what adverse probabilities of each take of the expected "
@@ -203,7 +203,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "format": PLAN_FORMAT,
         "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
-        "positions": _positions(plan),
+        "positions": positions_document(plan),
         "orders": list(map(document_of, plan.orders)),
         "decision": document_of(plan.decision),
         "attribution": None if plan.duals is None else attribution_document(plan),
@@ -211,7 +211,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
-        "risk": {name: risk_document(figures) for name, figures in plan.risk.items()},
+        "risk": risks_document(plan.risk),
         "axes": {name: document_of(share) for name, share in plan.axes.items()} or None,
         "scenarios": _scenarios(plan),
         "rules": rules_document(plan.measurements),
@@ -270,7 +270,8 @@ def _objective(plan: Plan) -> _PlanObjective:
     }
 
 
-def _positions(plan: Plan) -> list[_PositionRow]:
+def positions_document(plan: Plan) -> list[_PositionRow]:
+    """Every instrument and, last, cash: what is held, at what price, and the weights before, wanted and after."""
     book, benchmark, traded = plan.book, plan.book.benchmark, {order.instrument: order for order in plan.orders}
     held, target, final = (trade.all_weights for trade in (no_trade(book), plan.target, plan.final))
     region = None if plan.no_trade is None else (plan.no_trade.low, plan.no_trade.high)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -160,6 +160,11 @@ class RiskFigures:
     """(N,) days that selling each name takes by volume, infinite where none is traded; None where it is not stated."""
 
     @property
+    def longest(self) -> int | None:
+        """The most days over which losses are told before the horizon; None, the horizon, where none are."""
+        return max((day for day, _ in self.tails if day is not None), default=None)
+
+    @property
     def effective_names(self) -> float:
         """1/Σw² with w the shares of what is invested, cash apart: as many equal positions are as concentrated."""
         invested = self.weights[:-1]
@@ -241,6 +246,15 @@ class RiskDocument(TypedDict):
         "is not traded at all",
     ]
     positions: list[_PositionRisk]
+
+
+RisksDocument: TypeAlias = Annotated[dict[str, RiskDocument], ("before", "target", "after")]
+"""Of what is held, of the targets, and of what is proposed."""
+
+
+def risks_document(risk: Mapping[str, RiskFigures]) -> RisksDocument:
+    """The figures of each portfolio of a plan."""
+    return {name: risk_document(figures) for name, figures in risk.items()}
 
 
 def risk_document(figures: RiskFigures) -> RiskDocument:

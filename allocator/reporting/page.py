@@ -12,7 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict
 
-from allocator.errors import BadInput, printable
+from allocator.errors import printable, required_extra
+from allocator.presentation import describe_span
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
 from allocator.reporting.charts import MOST, Spec
 from allocator.reporting.drawings import DARK, LIGHT, PAGE, svg
@@ -292,10 +293,9 @@ def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
     told.append(("volatility, a year", *(f"{risk['volatility']:z.1%}" for risk in (current, proposed))))
     days = max((row["days"] for row in proposed["tails"] if row["days"] is not None), default=None)
-    over = "horizon" if days is None else "1 day" if days == 1 else f"{days} days"
     for span, key, name in (
-        (days, "value_at_risk", f"VaR 95%, {over}"),
-        (None, "expected_shortfall", "ES 95%, horizon"),
+        (days, "value_at_risk", f"VaR 95%, {describe_span(days)}"),
+        (None, "expected_shortfall", f"ES 95%, {describe_span(None)}"),
     ):
         told.append((name, *(f"{_tail(risk, span, 0.95)[key]:z.1%}" for risk in (current, proposed))))
     told.append(("effective names", *(f"{risk['effective_names']:.1f}" for risk in (current, proposed))))
@@ -541,10 +541,7 @@ def _file(name: str) -> str:
 
 @cache
 def _template() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise BadInput.of("report", "needs Jinja2", "pip install 'portfolio-allocator[report]'") from error
+    jinja2 = required_extra("jinja2", "Jinja2", "report", "report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["as_read"] = as_read
     return environment.from_string(_file("page.html.j2"))

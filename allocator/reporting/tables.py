@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from allocator.presentation import describe_span
+
 Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "price", "number", "date"]
 """What a column holds: text, an identifier whose underscores are spaces to people, a fraction of 1, basis points, an
 amount or a price in the book's currency, a number, a day.
@@ -160,7 +162,7 @@ def _risk_tables(risk: _Row) -> Tables:
     held = [("before", "current"), ("after", "proposed")]
     tails = [
         {
-            "over": _span(rows[0]["days"]),
+            "over": describe_span(rows[0]["days"]),
             "level": rows[0]["level"],
             **{f"{when} {key}": row[key] for (when, _), row in zip(held, rows, strict=True) for key in _TAILS},
         }
@@ -171,7 +173,7 @@ def _risk_tables(risk: _Row) -> Tables:
         *((f"{when} {key}", f"{said}: {_TAILS[key]}", "fraction") for key in _TAILS for when, said in held),
     ]  # fmt: skip
     after = risk["after"]
-    spans = [f"ES {row['level']:.0%}, {_span(row['days'])}" for row in after["tails"]]
+    spans = [f"ES {row['level']:.0%}, {describe_span(row['days'])}" for row in after["tails"]]
     by_name = [row | dict(zip(spans, row["expected_shortfall"], strict=True)) for row in after["positions"]]
     shocks, shocked = _wide(after["positions"], "shocks", "fraction")
     name: _Keys = [("instrument", "instrument", "")]
@@ -189,10 +191,6 @@ def _risk_tables(risk: _Row) -> Tables:
         ),
         "shocks_by_name": _table("What each name adds to each shock", [*name, *shocks], shocked if shocks else ()),
     }
-
-
-def _span(days: int | None) -> str:
-    return "horizon" if days is None else f"{days} day" + "s" * (days > 1)
 
 
 _TAILS = {"value_at_risk": "VaR", "expected_shortfall": "ES"}
@@ -268,7 +266,10 @@ def belief_tables(beliefs: _Row) -> Tables:
         "signals": _table("Signals", _SIGNALS, beliefs["signals"], "Every signal that is called illustrative is one."),
         "next_signals": _table("What the next signal would do", [("signal", "signal", ""), *next_keys], following),
         "settled_within": _table(
-            "How soon the question is settled", [("within", "within", "word"), ("p", "probability", "fraction")], within
+            "How soon the question is settled",
+            [("within", "within", "word"), ("p", "probability", "fraction")],
+            within,
+            "At least: by silence, a verdict or the next claim. What later claims add is not counted.",
         ),
         "observations": _table("What would contradict each scenario", _CARDS, beliefs["cards"] or ()),
     })  # fmt: skip
@@ -326,7 +327,7 @@ def outlook_tables(outlook: _Row) -> Tables:
 #
 def stress_tables(stress: _Row) -> Tables:
     """What `stress --json` holds, as far as it was asked for."""
-    made: Tables = {}
+    made = _risk_tables(stress["risk"])
     if shocks := stress["shocks"]:
         rows = [{**effect, **_effects(effect)} for effect in shocks["effects"]]
         trades, rows = _wide(rows, "trades", "fraction")

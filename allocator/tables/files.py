@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.errors import BadInput, Breach, did_you_mean, printable, required_extra
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -378,10 +378,7 @@ def workbook_lines(content: bytes, name: str, stem: str) -> list[tuple[int, list
     Raises:
         BadInput: it is no workbook, or more than a table can be.
     """
-    try:
-        import openpyxl  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+    openpyxl = required_extra("openpyxl", "openpyxl", "excel", name)
     has_formulas = _look_through(content, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
@@ -514,10 +511,9 @@ def _trimmed(cells: Sequence[Any]) -> list[Any]:
 
 
 def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
-    try:
-        from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+    required_extra("pyarrow", "pyarrow", "parquet", name)
+    from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
+
     try:
         with parquet.ParquetFile(io.BytesIO(content)) as file:
             size = file.metadata.num_rows * file.metadata.num_columns

@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,28 @@ def test_a_ledger_of_another_format_is_refused_and_left_as_it_is(place: Place, s
     place.run("ALTER TABLE ledger_runs RENAME COLUMN verdict TO judgement")
     with pytest.raises(BadInput, match=r"has other tables than this release writes .*; use the release that wrote it"):
         place.ledger.history()
+
+
+def test_what_a_killed_writer_left_in_the_file_is_mended_by_whoever_reads_next(tmp_path: Path, sample: Sample) -> None:
+    writing, left = Place(str(tmp_path / "ledger.db")), Place(str(tmp_path / "left" / "ledger.db"))
+    head, before = sample.record(writing.ledger, "one").hash, Path(writing.stated).read_bytes()
+    Path(left.stated).parent.mkdir()
+    with writing.connection() as connection:
+        connection.execute("PRAGMA cache_size = 1")  # so that rows are in the file before they are there for good
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "INSERT INTO ledger_contents SELECT format, digest || 'x', digest, packed FROM ledger_contents"
+        )
+        connection.execute(
+            "INSERT INTO ledger_contents SELECT format, digest || 'y', digest, packed FROM ledger_contents"
+        )
+        for name in ("ledger.db", "ledger.db-journal"):
+            shutil.copy(tmp_path / name, tmp_path / "left" / name)
+        assert Path(left.stated).read_bytes() != before  # to be rolled back
+        connection.execute("ROLLBACK")
+
+    assert refused(left, head) == ""
+    assert left.everything() == writing.everything()
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_screens_of_a_ledger_say_what_their_documents_say(listed: Folder, run: R
 def test_without_record_nothing_is_kept_and_that_is_said(listed: Folder, run: Run) -> None:
     answer = done(run("rebalance", listed.path, "--out", "out"))
 
-    assert "; not recorded: --record does" in answer.stderr
+    assert "(not recorded)" in answer.stderr
     assert not list(Path().rglob("*.db"))
     assert not Path("out", "receipt.json").exists()
 

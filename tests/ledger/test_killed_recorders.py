@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,14 @@ def faults(place: Place, out: Path) -> list[str]:
     return found
 
 
-def written(place: Place) -> object:
-    """What is another once a run was added."""
+@contextmanager
+def watching(place: Place) -> Iterator[Callable[[], object]]:
+    """What gives something else once a run was added."""
     if place.server is None:
-        return Path(place.stated).stat().st_mtime_ns
-    return place.run("SELECT max(sequence) FROM ledger_runs")
+        yield lambda: Path(place.stated).stat().st_mtime_ns
+        return
+    with place.connection() as connection:
+        yield lambda: connection.execute("SELECT max(sequence) FROM ledger_runs").fetchone()
 
 
 @pytest.mark.parametrize(
@@ -88,16 +92,16 @@ def test_the_command_killed_at_any_time_leaves_a_whole_ledger_and_no_orders_with
     assert os.waitstatus_to_exitcode(os.waitpid(start(command), 0)[1]) == 0
     whole, found, codes = time.monotonic() - begun, dict[int, list[str]](), list[int]()
 
-    for number in range(count(100, 10)):
+    for number in range(count(100, 20)):
         turnover = f"mandate.max_turnover={chance.uniform(0.30, 0.35):.4f}"  # another plan than the one before
-        before = written(place)
-        child = start([*command, "--set", turnover])
-        if number % 2:  # from the moment that its run can be seen, which alone would seldom happen
-            while written(place) == before and not os.waitid(os.P_PID, child, _ENDED):
-                time.sleep(0.002 if place.server is None else 0.02)
-            time.sleep(chance.uniform(0, 0.02))
-        else:
-            time.sleep(chance.uniform(0.3, 1.05) * whole)
+        with watching(place) as seen:
+            before, child = seen(), start([*command, "--set", turnover])
+            if number % 2:  # from the moment that its run can be seen, which alone would seldom happen
+                while seen() == before and not os.waitid(os.P_PID, child, _ENDED):
+                    time.sleep(0.005)
+                time.sleep(chance.uniform(0, 0.02))
+            else:
+                time.sleep(chance.uniform(0.3, 1.05) * whole)
         os.kill(child, signal.SIGKILL)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         if wrong := faults(place, out):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -276,6 +277,7 @@ def test_orders_are_those_of_rebalance_and_none_where_the_book_has_changed(
 ) -> None:
     server, client, changed = served
     asked = {"token": server.token, "turned": {"belief": 0.3}}
+    asked["shown"] = client.post("/solve", json=asked).json()["shown"]
     changed[0] = True
     refused = client.post("/orders", json=asked)
 
@@ -292,6 +294,31 @@ def test_orders_are_those_of_rebalance_and_none_where_the_book_has_changed(
     assert (tmp_path / "out" / "orders.csv").read_bytes().splitlines()[1].split(b",")[:9] == wanted[
         "orders.csv"
     ].splitlines()[1].split(b",")[:9]
+
+
+def test_orders_are_only_of_the_setting_whose_answer_is_shown(
+    served: tuple[DeskServer, TestClient, list[bool]], tmp_path: Path
+) -> None:
+    server, client, _ = served
+    turned, conflict = {"belief": 0.3}, {"cap capital_intensity": 0.0, "turnover": 0.0}
+    first, answer, refused = (
+        client.post("/solve", json={"token": server.token, "turned": one}).json() for one in ({}, turned, conflict)
+    )
+    assert first["shown"] in client.get(f"/?token={server.token}").text
+    assert "conflict" in refused
+    assert "shown" not in refused
+
+    def written(turned: dict[str, float], shown: object) -> tuple[int, str]:
+        asked = json.dumps({"token": server.token, "turned": turned, "shown": shown})
+        told = client.post("/orders", content=asked, headers={"Content-Type": "application/json"})
+        return told.status_code, told.json().get("error", "")
+
+    late = [({"belief": 0.31}, answer["shown"]), ({}, answer["shown"]), (turned, first["shown"]), (turned, None)]
+    for status, words in (written(*one) for one in [*late, (turned, "\ud800"), (conflict, answer["shown"])]):
+        assert (status, "nothing was written. Wait for the answer to the last turn" in words) == (409, True)
+    assert not (tmp_path / "out").exists()
+    assert written(turned, answer["shown"]) == (200, "")
+    assert (tmp_path / "out" / "orders.csv").exists()
 
 
 def test_the_page_says_what_is_best_as_the_book_stands(at_desk: Desk) -> None:

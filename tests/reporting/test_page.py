@@ -7,17 +7,20 @@ import errno
 import html
 import json
 import os
+import random
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 
 from allocator.__main__ import main
 from allocator.book.loading import load
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
 from allocator.reporting.page import as_read, report, sections
+from allocator.tables.schema import document_breaches, schemas_folder
 from tests.command_line import runner
 
 NASTY = "<script>document.title='hacked'</script>\"'&amp; 🧨 \u202eright to left\u202c " + "long" * 40
@@ -363,9 +366,10 @@ def test_of_a_plan_file_a_page_is_written_without_solving(
     ("spoil", "words"),
     [
         ({"format": "allocator.plan/1"}, "BOOK is no plan of format allocator.plan/2"),
-        ({"risk": None}, "BOOK is not as `rebalance --out` wrote it"),
-        ({"orders": [{}]}, "BOOK is not as `rebalance --out` wrote it: KeyError"),
-        ({"positions": "none"}, "BOOK is not as `rebalance --out` wrote it"),
+        ({"risk": None}, "/risk must be of type object"),
+        ({"orders": [{}]}, "/orders/0/side"),
+        ({"positions": "none"}, "/positions must be of type array"),
+        ({"strange": 1}, "/strange is no key that is known here"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused_and_the_previous_page_stays(
@@ -379,6 +383,28 @@ def test_a_file_that_is_no_plan_is_refused_and_the_previous_page_stays(
     assert done.exit_code == 3
     assert words in " ".join(done.stderr.split())
     assert page.read_text(encoding="utf-8") == "old"
+
+
+def test_a_document_breaks_its_schema_where_another_reader_of_schemas_says_so(parts: dict[str, Any]) -> None:
+    schema = json.loads((schemas_folder() / "plan.schema.json").read_text(encoding="utf-8"))
+    other, draw = Draft202012Validator(schema, format_checker=FormatChecker()), random.Random(20)
+    assert [*document_breaches(parts["plan"], "plan")] == []
+    for _ in range(40):
+        spoiled = copy.deepcopy(parts["plan"])
+        part, key = spoiled, draw.choice([*spoiled])
+        while isinstance(part[key], dict | list) and part[key] and draw.random() < 0.8:
+            part = part[key]
+            key = draw.choice([*part] if isinstance(part, dict) else range(len(part)))
+        at = draw.choice(("drop", None, "x", 1.5, -7, [1], {}, True))
+        if at == "drop":
+            del part[key]
+        else:
+            part[key] = at
+        found, theirs = {at for at, *_ in document_breaches(spoiled, "plan")}, [*other.iter_errors(spoiled)]
+        assert bool(found) == bool(theirs)
+        for error in theirs if not any(one.context for one in theirs) else ():
+            place = "".join(f"/{one}" for one in error.absolute_path)
+            assert any(one.startswith(place) for one in found)
 
 
 def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
@@ -420,7 +446,7 @@ def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> 
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, horizon<")])
+@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, the horizon<")])
 def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(root: Path, months: float, told: str) -> None:
     book = load(root / "data" / "listed", overrides=[f"horizon.months={months}"])
 
