@@ -242,6 +242,7 @@ def best_lots(search: LotSearch, rows: RuleRows) -> LotsFound:
         OutOfTime: the user's time limit passed first.
     """
     grid, objective, reach = search.grid, search.objective, search.grid.reach
+    search.work.limit.refuse_late()
     best, rows = rounded_lots(search, rows)
     while best is None:  # any, before the best
         view = neighbourhood(grid, *grid.around(reach))
