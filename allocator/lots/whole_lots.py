@@ -1,4 +1,4 @@
-"""Whole lots: the search for the nearest orders that keep every rule; and where none do, why, and a way out.
+"""Whole lots: the search for the best orders that keep every rule; and where none do, why, and a way out.
 
 A fix is what one whole-lot portfolio that keeps all other rules measures, by the rules' own formulas, in their own
 units: it works as printed. Linear rows, of which a limit of volatility has many, only find that portfolio.
@@ -45,7 +45,7 @@ from allocator.rules import (
 )
 from allocator.types import Vector
 
-# The search for the nearest whole lots under linear rows: a neighbourhood of the target, widened while it matters.
+# What a search has at hand, and what it finds.
 #
 RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
@@ -384,7 +384,7 @@ def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFoun
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
         missed, what, joint = [_eased(one) for one in readings if _is_tight(one)], "only just keeps", " or "
     if not missed:
-        return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
+        return NotSolved("whole lots keep the rules, but none were found; loosen a rule a little")
     missed.sort(key=lambda reading: -reading.excess)
     furthest = {reading.id: reading for reading in reversed(missed)}  # purchases or sales, not both
     apart = [reading for reading in missed if furthest[reading.id] is reading]
@@ -546,9 +546,9 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
     )
 
 
-# From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
+# From target weights to whole lots: the portfolio with the best objective that keeps every rule.
 #
-# Costs are in the cash row; impact is charged by a line above it, so that with impact the lots are the nearest of
+# Costs are in the cash row; impact is charged by a line above it, so that with impact the lots are the best of
 # those that could pay that much, and nothing is called impossible. Orders are at least the smallest trade, nothing is
 # sold that is not held; all of a holding may always be sold, lots or not.
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
@@ -557,7 +557,7 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
 __all__ = ["RULE_TOLERANCE", "trade_of_lots", "whole_lots"]
 _ROUNDS = 40
 _NODES = 400_000
-"""Nodes times names: what the search for the nearest lots, and for what stands in their way, may branch. A minute."""
+"""Nodes times names: what the search for the best lots, and for what stands in their way, may branch. A minute."""
 _SQUARED = 20_000_000
 """Nodes times names squared, where that is more: the fewer names, the less a node takes. Of 400 books of ten names two
 took a little more than the nodes that the above leaves them."""
