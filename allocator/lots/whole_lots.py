@@ -239,6 +239,7 @@ def best_lots(search: LotSearch, rows: RuleRows) -> LotsFound:
 
     Raises:
         NoLotsFound: there are none, or none were found.
+        NotSolved: all that were found miss a rule that cuts do not end.
         OutOfTime: the user's time limit passed first.
     """
     grid, objective, reach = search.grid, search.objective, search.grid.reach
@@ -276,8 +277,6 @@ def _searched(
     for _ in range(_ROUNDS):
         begun = None if best is None else view.begun(best.steps)
         found = program.solve(search.work, NODES if best is None else None, begun)
-        if found.x is None and not found.impossible and best is None:
-            found = program.solve(search.work)
         if found.x is None:
             return best, found.impossible and best is None
         if exact:
@@ -299,6 +298,12 @@ def _searched(
         more = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, steps)]
         cuts = [*cuts, *more]
         program.add([*(widen_block(block, 2 + objective.coupled) for block in more), *objective.tangents(view, trade)])
+    else:
+        if best is None:
+            missed = rules_broken(search.mandate.readings(search.trade(before), search.outlook))
+            said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
+            told = f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts"
+            raise NotSolved(f"{told}; loosen it a little, or use smaller lots")
     return None if best is None else replace(best, bound=bound), False
 
 
