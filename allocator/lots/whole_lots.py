@@ -49,6 +49,8 @@ from allocator.types import Vector
 #
 RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
+PROOF_NODES = 1_000
+"""Where lots are known, a round of looking for better ones, or for a proof of none, may branch so often."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
 _FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
@@ -276,7 +278,7 @@ def _searched(
     exact, before = search.mandate.impact is None, np.full(len(search.grid.values), np.nan)
     for _ in range(_ROUNDS):
         begun = None if best is None else view.begun(best.steps)
-        found = program.solve(search.work, NODES if best is None else None, begun)
+        found = program.solve(search.work, NODES if best is None else PROOF_NODES, begun)
         if found.x is None:
             return best, found.impossible and best is None
         if exact:
@@ -599,7 +601,8 @@ def whole_lots(
     grid = order_grid(book, mandate, start, target)
     objective: LotObjective = Nearness(grid)
     if prices is not None:
-        objective = PlanObjective(grid, outlook, mandate, prices, trading_price, book.settings.lots.gap_bps)
+        enough = book.settings.lots.gap_bps if explains else np.inf  # a quick search asks whether there are any
+        objective = PlanObjective(grid, outlook, mandate, prices, trading_price, enough)
     search = LotSearch(book, outlook, mandate, grid, objective, target, work or _work(book))
     rows = mandate.rows
     for rule in mandate.convex_rules:
