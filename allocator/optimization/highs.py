@@ -56,6 +56,11 @@ class Block:
     high: Vector | float
 
 
+_WIDE = 1e4
+"""Of a whole number with so many values no branch is tried before it is taken: what a try proves is one value less, and
+the next try follows, all within a single node. No count of nodes would end that."""
+
+
 class TimeLimit:
     """The user's own limit of time, from now on; where he set none, no clock is looked at."""
 
@@ -160,6 +165,8 @@ class IntegerProgram:
             mip_feasibility_tolerance=1e-9,
             primal_feasibility_tolerance=1e-9,
         )
+        if float((self.upper - self.lower)[self.integral > 0].max(initial=0.0)) > _WIDE:
+            solver.setOptionValue("mip_pscost_minreliable", 0)
         solver.passModel(self._model())
         return solver
 
