@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from allocator.errors import OutOfTime as OutOfTime
     from allocator.importers.formats import import_positions as import_positions
     from allocator.importers.positions import Positions as Positions
+    from allocator.ledger.comparison import Comparison as Comparison
+    from allocator.ledger.comparison import compare_plans as compare_plans
     from allocator.mandate.precheck import Check as Check
     from allocator.mandate.precheck import check as check
     from allocator.multistage.review_policy import ReviewPolicy as ReviewPolicy
@@ -54,6 +56,7 @@ _NAMES = {
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",
     "importers.formats": "import_positions",
     "importers.positions": "Positions",
+    "ledger.comparison": "Comparison compare_plans",
     "mandate.precheck": "Check check",
     "multistage.review_policy": "ReviewPolicy",
     "outlook.outlook": "Outlook build_outlook returns_frame",

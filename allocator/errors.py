@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Annotated, Any, Self
 
 
@@ -150,8 +151,8 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, marks that reverse the order of letters, and halves of characters."""
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, marks that reverse the order of letters, halves of characters, and what XML has no place for."""
 
 
 _TOLD = 100
@@ -251,6 +252,23 @@ class OutOfTime(AllocatorError):
 
     def __reduce__(self) -> tuple[type, tuple[str, float]]:
         return type(self), (self.setting, self.seconds)
+
+
+def lacking_extra(package: str, extra: str) -> tuple[str, str]:
+    """What is said where a package of an extra is not installed: the rule and its cure."""
+    return f"needs {package}, which is not installed", f"pip install 'portfolio-allocator[{extra}]'"
+
+
+def required_extra(module: str, package: str, extra: str, where: str) -> Any:
+    """A module of an extra's package; `where` it is wanted is said where there is none.
+
+    Raises:
+        BadInput: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise BadInput.of(where, *lacking_extra(package, extra)) from None
 
 
 def did_you_mean(name: str, known: Iterable[str], *, by_stem: bool = False) -> str:

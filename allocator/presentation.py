@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast, get_args, get_type_hints
 
 TEXT: Callable[[object], str] = object.__repr__
 """What `str` of a plan gives: its screen."""
@@ -64,6 +64,9 @@ class BookHeading(TypedDict):
     as_of: IsoDate
     currency: str
     value: Annotated[float, "account value in the book's currency"]
+    cash_flow: NotRequired[
+        Annotated[float, "what of it is paid in, or below 0 what was paid out; absent without either"]
+    ]
 
 
 class OutlookHeading(BookHeading):
@@ -116,6 +119,11 @@ def stable_numbers(data: Any, places: int | None = None) -> Any:
     if isinstance(data, Mapping):
         return {name: stable_numbers(part, places) for name, part in data.items()}
     return [stable_numbers(part, places) for part in data] if isinstance(data, list | tuple) else data
+
+
+def describe_span(days: int | None) -> str:
+    """Over what a loss is told: trading days, or the horizon."""
+    return "the horizon" if days is None else f"{days} day{'s' if days > 1 else ''}"
 
 
 def plain_decimal(number: float, *, grouped: bool = False) -> str:

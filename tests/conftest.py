@@ -22,6 +22,7 @@ from tests.command_line import runner
 if TYPE_CHECKING:
     from allocator.book.book import Book
     from allocator.plan.plan import Plan
+    from tests.importers.postgres import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -117,6 +118,16 @@ def run() -> Callable[..., Result]:
         return answer
 
     return invoke
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of the tests' own; who asks is of the xdist group "postgres", so that there is one."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'portfolio-allocator[postgres]'")
+    from tests.importers.postgres import running_server
+
+    with running_server() as found:
+        yield found
 
 
 PLANS: dict[bytes, Plan] = {}

@@ -32,8 +32,13 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rebalance", "--set", "robust.return_error=box", "--set", "robust.return_error_size=0.2"),
         ("rebalance", "--set", "trading.indifference_bps=5"), ("rebalance", "--set", "trading.min_gain_bps=900"),
         ("rebalance", "--set", "lots.min_trade=400000"), ("rebalance", "--follow", "plans/reviewed/plan.json"),
+        ("rebalance", "--cash", "-80000"), ("rebalance", "--cash", "+250000", "--set", "mandate.no_sales=true"),
+        ("rebalance", "--set", 'mandate.eligible=["ADBE", "CRM"]'),
+        ("rebalance", "--set", 'mandate.bands.NVDA={target=0.1, width=0.02, to="target"}'),
         ("rebalance", "--run-id", "without-out"), ("rebalance", "--out", "plans/none", "--export", "nothing"),
         ("implied", "--move", "META"), ("implied",), ("implied", "--move", "META=-0.03", "--without", "META"),
+        ("compare", "--set", "mandate.max_weight=0.15", "--set", "costs.commission_bps=5", "--as-of", "2026-12-20"),
+        ("compare", "--set", "mandate.max_turnover=0.01"), ("compare",), ("compare", "books/note"),
         ("stress", "--shock", "glut"), ("stress", "--shock", "gult"), ("stress", "--map", "3"), ("stress", "--replay"),
         *(("rebalance", "--set", f"mandate.objective={name}", "--set", "trading.min_gain_bps=0")
           for name in ONE_DECISION),
@@ -47,12 +52,19 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("rebalance", "--set", "mandate.objective=crra", "--set", "mandate.relative_risk_aversion=3"),
     ),
     "reviewed": (
-        ("waiting",), ("outlook", "--as-of", "2027-03-20"),
+        ("waiting",), ("outlook", "--as-of", "2027-03-20"), ("compare", "--as-of", "2027-03-20"),
         ("rebalance", "--set", "mandate.min_cash=0.9"), ("rebalance", "--set", "mandate.objective=mixture_variance"),
         ("rebalance", "--set", "solver.time_limit_seconds=0.000001"),
     ),
 }  # fmt: skip
 """Of the sample book of that name; a book that is not named here has the cases of every sample."""
+OF_A_LEDGER: tuple[tuple[str, ...], ...] = (
+    ("rebalance", "books/listed", "--record", "--run-id", "kept", "--out", "runs/kept"), ("history",), ("show", "kept"),
+    ("replay", "kept"), ("approve", "kept", "--note", "Ann"), ("export", "kept", "--out", "runs/exported"), ("verify",),
+    ("rebalance", "books/listed", "--record", "--run-id", "kept", "--as-of", "2026-11-25"), ("show", "lost"),
+    ("verify", "--head", "0" * 64),
+)  # fmt: skip
+"""In this order, of one ledger."""
 OF_NONE: tuple[tuple[str, ...], ...] = (
     ("plugins",), ("schema",), ("schema", "nothing"), ("check", "books/nowhere"), ("rebalance",),
     ("check", "--nonsense"), ("import", "books/nowhere.csv"), ("init", "made/listed", "--from", "lsited"),
@@ -65,6 +77,7 @@ def cases_of(samples: Sequence[str], schemas: Sequence[str], books: int, trees: 
     found = [case for name in reversed(samples) for case in _sample(name)]
     found += [case for seed in range(trees) for case in _tree(seed)]
     found += [case for seed in range(books) for case in _book(seed)]
+    found += [_case("ledger", arguments) for arguments in OF_A_LEDGER]
     found += [_case("none", arguments) for arguments in OF_NONE]
     found += [_case("none", ("schema", name)) for name in schemas]
     for name in samples:

@@ -67,6 +67,20 @@ INTERNALS: Mapping[str, Ignored | Loose] = {
     "*.proof.multipliers": Ignored("one of many where a program is degenerate; the bound that they give is compared"),
     "run.outputs": Ignored("digests of files that are compared themselves"),
     "plan.orders_sha256": Ignored("the same"),
+    **{
+        f"{kind}.{key}": Ignored("of what was recorded when")
+        for kind in ("approve", "history", "receipt", "recorded_run", "verify")
+        for key in (
+            "head",
+            "hash",
+            "runs.*.recorded",
+            "approvals.*.recorded",
+            "entry.recorded",
+            "files",
+            "entry.contents",
+            "entry.versions",
+        )
+    },
     "csv.orders.*.plan_sha256": Ignored("the same"),
 }
 """What may differ between two solutions of the same question once they are no longer the same bytes."""

@@ -44,6 +44,9 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
     from allocator.commands.report import DeskDocument, ReportDocument
     from allocator.importers.positions import ImportDocument
+    from allocator.ledger.comparison import ComparisonDocument
+    from allocator.ledger.record import ApproveDocument, HistoryDocument, ReceiptDocument, ShowDocument, VerifyDocument
+    from allocator.ledger.replay import RunReplayDocument
     from allocator.mandate.precheck import CheckDocument
     from allocator.multistage.value_of_waiting import WaitingDocument
     from allocator.outlook.outlook import ReturnsDocument
@@ -56,24 +59,31 @@ def document_classes() -> dict[str, type]:
     from allocator.stress_testing.stress import StressDocument
 
     return {
+        "approve": ApproveDocument,
         "beliefs": BeliefsDocument,
         "caution": CautionStudyDocument,
         "check": CheckDocument,
         "claims_report": ClaimsDocument,
+        "comparison": ComparisonDocument,
         "desk": DeskDocument,
         "error": ErrorDocument,
         "explain": ExplainDocument,
+        "history": HistoryDocument,
         "implied": ImpliedDocument,
         "import": ImportDocument,
         "init": InitDocument,
         "outlook": OutlookDocument,
         "plan": PlanDocument,
         "plugins": PluginsDocument,
+        "receipt": ReceiptDocument,
+        "recorded_run": ShowDocument,
+        "replay": RunReplayDocument,
         "report": ReportDocument,
         "returns": ReturnsDocument,
         "run": RunDocument,
         "schema": SchemaDocument,
         "stress": StressDocument,
+        "verify": VerifyDocument,
         "waiting": WaitingDocument,
     }
 

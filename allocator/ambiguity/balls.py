@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation, current_radius, radius_after
+from allocator.ambiguity.sets import (
+    PROBABILITY_SHIFT,
+    Ambiguity,
+    NewInformation,
+    current_radius,
+    radius_after,
+    weighted_sums,
+)
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
 from allocator.settings.uncertainty import ReachSection
@@ -111,11 +118,6 @@ class Ball(Ambiguity):
         del regime
         return replace(self, radius=self.radius * self.radius_for(answer) / self.radius_for(1.0))
 
-    @property
-    def unscaled(self) -> Ambiguity:
-        """Of radius 1, unless it is compiled as the belief alone."""
-        return self.compiled if self.is_singleton else replace(self, radius=1.0)
-
     @classmethod
     def from_book(cls, book: Book, outlook: Outlook) -> Self:
         """As far as the schedule makes it."""
@@ -123,7 +125,7 @@ class Ball(Ambiguity):
 
     def at_node(self, book: Book, beliefs: Vector, news: NewInformation) -> Self:
         """As far as the schedule makes it by then."""
-        return replace(self, radius=radius_after(book, beliefs, news.signals, news.told))
+        return replace(self, radius=radius_after(book, beliefs, news.signals, news.told, news.question))
 
     def widened(self) -> Ambiguity:
         """At least as wide as the shift."""
@@ -172,17 +174,24 @@ class TotalVariation(Ball):
     def dual_forms(
         cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
     ) -> Form:
-        """The same of each node, its belief compiled in."""
+        """The same of each node."""
         import cvxpy as cp
 
         from allocator.cvxpy_parameters import FastParameter
 
-        (radii,) = map(FastParameter.of, cls.numbers_of_many(sets, beliefs))
-        below, owner = np.concatenate(at), owners(at)
+        numbers = [*cls.numbers_of_many(sets, beliefs)]
+        radii, (below, owner) = FastParameter.of(numbers[0]), (np.concatenate(at), owners(at))
         eta, largest = cp.Variable(len(sets)), cp.Variable(len(sets))
         above = cp.Variable(len(below), nonneg=True)
         rows = [above >= losses[below] - eta[owner], largest[owner] >= losses[below], largest >= eta]
-        return cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + means(beliefs) @ above, rows
+        mean = weighted_sums(numbers[1], above, np.split(np.arange(len(below)), np.flatnonzero(np.diff(owner)) + 1))
+        return cp.multiply(radii, largest) + cp.multiply(1 - radii, eta) + mean, rows
+
+    @classmethod
+    def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
+        """The radii, and the beliefs."""
+        yield np.array([one.radius for one in sets])
+        yield np.concatenate(beliefs)
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """‖q − p‖₁ ≤ 2·radius."""
@@ -298,10 +307,3 @@ def _filled(room: Matrix, order: NDArray[np.int64], left: Vector) -> Matrix:
 def owners(at: Sequence[Any]) -> NDArray[np.int64]:
     """Of many nodes' places one after the other, whose each is."""
     return np.repeat(np.arange(len(at)), [len(places) for places in at])
-
-
-def means(beliefs: Sequence[Vector]) -> Any:
-    """(n, places) each node's mean over its own places, sparse."""
-    import scipy.sparse as sp
-
-    return sp.csr_array(sp.block_diag([p[None, :] for p in beliefs]))

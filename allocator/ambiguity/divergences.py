@@ -7,13 +7,13 @@ adversary may raise one of a millionth to a hundredth. Below LEAST_RADIUS such a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import rel_entr
 
-from allocator.ambiguity.balls import Ball, Singleton, means, owners
+from allocator.ambiguity.balls import Ball, Singleton, owners
 from allocator.ambiguity.sets import Ambiguity
 from allocator.settings.uncertainty import AMBIGUITY_SETS
 from allocator.types import Matrix, Vector
@@ -170,21 +170,28 @@ class KullbackLeibler(Divergence):
     def dual_forms(
         cls, sets: Sequence[Any], beliefs: Sequence[Vector], at: Sequence[Any], losses: cp.Expression
     ) -> Form:
-        """The same of each node, its belief compiled in."""
+        """The same of each node."""
         import cvxpy as cp
+        import scipy.sparse as sp
 
         from allocator.cvxpy_parameters import FastParameter
 
-        (radii,) = map(FastParameter.of, cls.numbers_of_many(sets, beliefs))
+        radii, rarity = map(FastParameter.of, cls.numbers_of_many(sets, beliefs))
         possible = [places[p > 0] for places, p in zip(at, beliefs, strict=True)]
         below, owner = np.concatenate(possible), owners(possible)
         eta, price = cp.Variable(len(sets)), cp.Variable(len(sets), nonneg=True)
         weight, shifted = cp.Variable(len(below)), cp.Variable(len(below))
-        rarity = 1 - np.log(np.concatenate([_possible(p) for p in beliefs]))
         raised = losses[below] - eta[owner] - cp.multiply(rarity, price[owner])
-        sums = means([np.ones(len(places)) for places in possible])
+        sums = sp.csr_array(sp.block_diag([np.ones((1, len(places))) for places in possible]))
         rows = [shifted >= raised, cp.ExpCone(shifted, price[owner], weight)]
         return eta + cp.multiply(radii, price) + sums @ weight, rows
+
+    @classmethod
+    def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
+        """Radii and beliefs, as `dual_numbers` has them."""
+        numbers = [one.dual_numbers(p) for one, p in zip(sets, beliefs, strict=True)]
+        yield np.array([one["radius"] for one in numbers])
+        yield np.concatenate([one["one minus log of probabilities"] for one in numbers])
 
     @property
     def width(self) -> float:

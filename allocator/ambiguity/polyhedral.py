@@ -10,7 +10,7 @@ the branches bring in each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import comb
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from allocator.ambiguity.balls import TotalVariation
-from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, DualForm, NewInformation, NodeSetDocument
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation, NodeSetDocument
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, NotSolved
 from allocator.outlook.outlook import Outlook
@@ -99,17 +99,25 @@ class Pushforward(Ambiguity):
         return worst
 
     @property
-    def unscaled(self) -> Ambiguity:
-        """With what is pushed forward unscaled."""
-        return replace(self, over=self.over.unscaled)
+    def signed(self) -> bool:  # type: ignore[override]
+        """Whether its numbers are."""
+        return self.over.compiled.signed
 
-    def dual_form(self, losses: cp.Expression, probabilities: Vector) -> DualForm:
+    def support(self, probabilities: Vector) -> tuple[Any, ...]:
+        """Which kind of news it is of how many branches, and the set's structure."""
+        return (type(self).__name__, *self.likelihoods.shape, *self.over.structure(self.beliefs))
+
+    def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
         """That of the set, over what the children bring in each scenario."""
-        return self.over.dual_form(self.likelihoods @ losses, self.beliefs)
+        import cvxpy as cp
+
+        told = cp.Variable(len(self.beliefs))  # of its own, as the set's numbers are parameters, too
+        expression, rows = self.over.compiled.dual(told, self.beliefs, given[1:])
+        return expression, [told >= given[0] @ losses, *rows]
 
     def dual_numbers(self, probabilities: Vector) -> dict[str, Any]:
-        """Its numbers."""
-        return self.over.compiled.dual_numbers(self.beliefs)
+        """What the news says, then its numbers."""
+        return {"likelihoods": self.likelihoods, **self.over.compiled.dual_numbers(self.beliefs)}
 
     def node_document(self, probabilities: Vector) -> NodeSetDocument:
         """The set of scenarios, and how likely the news is in each."""

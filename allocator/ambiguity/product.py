@@ -29,6 +29,7 @@ from allocator.ambiguity.sets import (
     by_kind,
     numbers_by_kind,
     regime_set,
+    weighted_sums,
 )
 from allocator.book.book import Book
 from allocator.outlook.calibration import dated_signals
@@ -101,7 +102,7 @@ class ProductSet(Ambiguity):
 
     @classmethod
     def _around(cls, book: Book, beliefs: Vector, news: NewInformation) -> Self:
-        question = believed_question(book)
+        question = news.question or believed_question(book)
         assert question is not None  # was checked on loading
         answers = np.asarray(question.answers, dtype=np.int64)
         plain = cls(answers, Singleton(), (Singleton(),) * len(question.hypotheses))
@@ -193,15 +194,6 @@ class ProductSet(Ambiguity):
         regimes = [own if len(at) > 1 else Singleton() for own, at in zip(regimes, self.members_of, strict=True)]
         product = replace(self, question=question, regimes=tuple(regimes))
         return product if product.guards else Singleton()
-
-    @property
-    def unscaled(self) -> Ambiguity:
-        """Both axes unscaled."""
-        compiled = self.compiled
-        if not isinstance(compiled, ProductSet):
-            return compiled
-        regimes = tuple(own.unscaled for own in compiled.regimes)
-        return replace(compiled, question=compiled.question.unscaled, regimes=regimes)
 
     def support(self, probabilities: Vector) -> tuple[Any, ...]:
         """Whose answers they are, and the structures of both axes."""
@@ -326,11 +318,6 @@ class NewsOfAnswers(Pushforward):
         return self if _compiled(self.over).guards else Singleton()
 
     @property
-    def unscaled(self) -> Ambiguity:
-        """As a pushforward of the answers' set alone."""
-        return Pushforward(_compiled(self.over).unscaled, self.likelihoods, self.beliefs)
-
-    @property
     def keeps_every_scenario(self) -> bool:  # type: ignore[override]
         """Whether every branch keeps some probability."""
         return self.over.keeps_every_scenario
@@ -349,10 +336,10 @@ class NewsOfAnswers(Pushforward):
     ) -> Form:
         """Those of the answers, over what the branches bring in each."""
         import cvxpy as cp
-        import scipy.sparse as sp
 
-        told = sp.csr_array(sp.block_diag([one.likelihoods for one in sets])) @ losses[np.concatenate(at)]
-        value, rows = cp.Variable(len(sets)), list[cp.Constraint]()
+        places = [own for one, own in zip(sets, at, strict=True) for _ in one.beliefs]
+        told, value = cp.Variable(len(places)), cp.Variable(len(sets))  # the answers' numbers are parameters, too
+        rows = [told >= weighted_sums(cls._likelihoods(sets), losses, places)]
         answers = np.split(np.arange(told.size), np.cumsum([len(one.beliefs) for one in sets])[:-1])
         for where, expression, constraints in by_kind(*cls._of_answers(sets), answers, told):
             rows += [*constraints, value[where] >= expression]
@@ -360,8 +347,13 @@ class NewsOfAnswers(Pushforward):
 
     @classmethod
     def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
-        """Those of the answers."""
-        return numbers_by_kind(*cls._of_answers(sets))
+        """What the news says, then those of the answers."""
+        yield cls._likelihoods(sets)
+        yield from numbers_by_kind(*cls._of_answers(sets))
+
+    @staticmethod
+    def _likelihoods(sets: Sequence[NewsOfAnswers]) -> Vector:
+        return np.concatenate([one.likelihoods.ravel() for one in sets])
 
     @staticmethod
     def _of_answers(sets: Sequence[NewsOfAnswers]) -> tuple[list[Ambiguity], list[Vector]]:

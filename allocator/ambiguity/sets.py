@@ -281,13 +281,8 @@ class Ambiguity:
 
     @classmethod
     def numbers_of_many(cls, sets: Sequence[Any], beliefs: Sequence[Vector]) -> Iterator[Any]:
-        """The numbers of `dual_forms` that may be written anew: the radii; what they are around is compiled in."""
-        yield np.array([one.dual_numbers(p)["radius"] for one, p in zip(sets, beliefs, strict=True)])
-
-    @property
-    def unscaled(self) -> Ambiguity:
-        """What of it is compiled in where sets are of many nodes: itself, but for the radii of what is compiled."""
-        return self.compiled
+        """The numbers of `dual_forms`, which may be written anew for sets of the same structures."""
+        raise NotImplementedError
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """The set by its definition, for `mass` times probabilities `q`: where a program takes a term and no
@@ -375,20 +370,30 @@ def by_kind(
     """The adverse expectations of `losses` at each set's places, of a kind at once where that has a form and others one
     by one: which sets, their expectations and the constraints that these need.
     """
-    import scipy.sparse as sp
-
     for kind, those in _alike(sets):
         own, around, places = [sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those]
         if kind is not None:
             yield those, *kind.dual_forms(own, around, places, losses)
         elif own[0].is_singleton:
-            rows = sp.lil_array((len(those), losses.size))
-            for i, (p, below) in enumerate(zip(around, places, strict=True)):
-                rows[[i], below] = p
-            yield those, sp.csr_array(rows) @ losses, []
+            yield those, weighted_sums(np.concatenate(around), losses, places), []
         else:
             worst = own[0].dual_form(losses[places[0]], around[0])
             yield those, worst.expression, worst.constraints
+
+
+def weighted_sums(weights: Vector, terms: cp.Expression, at: Sequence[Any]) -> cp.Expression:
+    """(n,) for each of the places `at` the sum of the terms there, by `weights` that are a parameter: one a place, of
+    all places in turn.
+
+    A matrix of parameters is multiplied out entry by entry while it is compiled, a vector of them is not.
+    """
+    import cvxpy as cp
+    import scipy.sparse as sp
+
+    from allocator.cvxpy_parameters import FastParameter
+
+    each = sp.csr_array(sp.block_diag([np.ones((1, len(places))) for places in at]))
+    return each @ cp.multiply(FastParameter.of(weights), terms[np.concatenate(at)])
 
 
 def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Iterator[Any]:
@@ -397,7 +402,9 @@ def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Ite
         own, around = [sets[i] for i in those], [beliefs[i] for i in those]
         if kind is not None:
             yield from kind.numbers_of_many(own, around)
-        elif not own[0].is_singleton:
+        elif own[0].is_singleton:
+            yield np.concatenate(around)
+        else:
             yield from own[0].compiled.dual_numbers(around[0]).values()
 
 
@@ -451,13 +458,15 @@ def ambiguity_set(book: Book, outlook: Outlook) -> Ambiguity:
 @dataclass(frozen=True, eq=False)
 class NewInformation:
     """What has been learnt since today: the `signals` seen by then, the day that they `told` something of, and by how
-    much they multiply the odds of the scenarios, in logs (K,); `when` in words.
+    much they multiply the odds of the scenarios, in logs (K,); `when` in words. `question` is the book's as it is
+    believed, where somebody has built it before.
     """
 
     signals: Sequence[Signal]
     told: dt.date
     evidence: Vector
     when: str
+    question: Question | None = None
 
 
 def current_radius(book: Book, outlook: Outlook) -> float:
@@ -473,9 +482,11 @@ def current_radius(book: Book, outlook: Outlook) -> float:
     return radius_after(book, outlook.probabilities, dated_signals(book), book.settings.book.as_of)
 
 
-def radius_after(book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date) -> float:
+def radius_after(
+    book: Book, probabilities: Vector, signals: Sequence[Signal], day: dt.date, question: Question | None = None
+) -> float:
     """The same where other `signals` have been seen, by another `day`, and have made these `probabilities` (K,)."""
-    robust, question = book.settings.robust, believed_question(book)
+    robust, question = book.settings.robust, question or believed_question(book)
     if robust.schedule == "fixed":
         return robust.radius
     kind = set_class(robust.set)

@@ -56,7 +56,7 @@ class Book:
     lot_sizes: Vector
     """Units in the smallest order."""
     cash: float
-    """Money."""
+    """Money, with what `[cash]` says is paid in and out: below 0 where more is paid out than there is."""
     exposures: pd.DataFrame
     """One row an instrument, without cash; columns of exposures.csv."""
     scenario_returns: pd.DataFrame
@@ -124,14 +124,15 @@ class Book:
 
     def heading(self) -> BookHeading:
         """How documents begin: which account, when, and its value to the cent."""
-        book = self.settings.book
-        return {
+        book, flow = self.settings.book, self.settings.cash.flow
+        heading: BookHeading = {
             "name": book.name,
             "account": self.account,
             "as_of": book.as_of.isoformat(),
             "currency": book.currency,
             "value": round(self.value, 2),
         }
+        return {**heading, "cash_flow": round(flow, 2)} if flow else heading
 
     def outlook_heading(self) -> OutlookHeading:
         """The same of documents that look ahead: until when, and how a re-pricing comes."""
@@ -410,7 +411,7 @@ def _aligned(draft: Draft) -> Book:
         quoted_prices=quoted["price"].reindex(names).to_numpy(dtype=float),
         currencies=tuple(map(str, quoted["currency"].reindex(names))),
         lot_sizes=_lot_sizes(own, quoted, names),
-        cash=float(own["quantity"].get(cash, 0.0)),
+        cash=float(own["quantity"].get(cash, 0.0)) + settings.cash.flow,
         exposures=exposures,
         scenario_returns=_given_returns(settings, tables.get("scenario_returns"), [*names, cash]),
         cash_required_return=None if np.isnan(of_cash) else float(of_cash),

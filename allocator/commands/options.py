@@ -10,6 +10,7 @@ import errno
 import functools
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from allocator.presentation import Document, Keywords, Row, stable_numbers
 
 if TYPE_CHECKING:
     from allocator.book.book import Book
+    from allocator.ledger.record import RunOptions
     from allocator.outlook.scenario_cards import Cards
     from allocator.plugins import Plugin
 
@@ -47,6 +49,15 @@ class BookChoice:
 
         return load(self.path, account=self.account, overrides=(*self.overrides, *more), as_of=self.as_of)
 
+    def recorded(self, turned: Sequence[str] = (), export: Sequence[str] = ()) -> RunOptions:
+        """What a ledger keeps of it, with overrides that were added, and exporters that were asked for."""
+        return {
+            "account": self.account,
+            "overrides": [*self.overrides, *turned],
+            "as_of": None if self.as_of is None else self.as_of.isoformat(),
+            "export": list(export),
+        }
+
     def load_with_cards(self) -> tuple[Book, Cards]:
         """The book and its scenario cards."""
         from allocator.outlook.scenario_cards import load_with_cards
@@ -54,8 +65,8 @@ class BookChoice:
         return load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
 
 
-def book_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The BOOK argument with --account, --set, --believe and --as-of, given to the command as one `BookChoice`."""
+def book_options(command: Callable[..., None], named: str = "BOOK") -> Callable[..., None]:
+    """The BOOK argument with --account, --set, --believe, --cash and --as-of, for the command one `BookChoice`."""
 
     @functools.wraps(command)
     def wrapped(
@@ -63,14 +74,15 @@ def book_options(command: Callable[..., None]) -> Callable[..., None]:
         account: str | None,
         overrides: tuple[str, ...],
         believe: tuple[str, ...],
+        cash: tuple[str, ...],
         as_of: dt.date | None,
         **others: Any,
     ) -> None:
-        command(BookChoice(path, account, (*overrides, *believe), as_of), **others)
+        command(BookChoice(path, account, (*overrides, *believe, *cash), as_of), **others)
 
     for option in reversed(
         (
-            click.argument("path", metavar="BOOK", type=click.Path()),
+            click.argument("path", metavar=named, type=click.Path()),
             click.option("--account", help="Which account, where holdings.csv has several."),
             click.option(
                 "--set",
@@ -86,6 +98,12 @@ def book_options(command: Callable[..., None]) -> Callable[..., None]:
                 callback=_as_overrides,
                 help="A view of today: probability of a hypothesis or a scenario; the others keep their proportions. "
                 "Repeatable.",
+            ),
+            click.option(
+                "--cash",
+                callback=_as_cash_flow,
+                metavar="AMOUNT",
+                help="Cash that comes or goes before trading, in the book's currency: +250000 or -80000.",
             ),
             click.option(
                 "--as-of",
@@ -234,6 +252,19 @@ def _as_overrides(_: click.Context, __: click.Parameter, views: tuple[str, ...])
         if not name:
             raise click.BadParameter(f"{view!r} is no view; write --believe NAME=0.7")
     return tuple(f"{dotted_key('believe', name.strip())}={p.strip()}" for name, _, p in pairs)
+
+
+def _as_cash_flow(_: click.Context, __: click.Parameter, amount: str | None) -> tuple[str, ...]:
+    """An amount of either sign as the keys of book.toml that it is a what-if of."""
+    if amount is None:
+        return ()
+    try:
+        flow = float(amount)
+    except ValueError:
+        raise click.BadParameter(f"{amount!r} is no amount; write +250000 or -80000, without separators") from None
+    if not math.isfinite(flow):
+        raise click.BadParameter(f"{amount!r} is no amount that can be paid; write +250000 or -80000")
+    return f"cash.paid_in={max(flow, 0.0)!r}", f"cash.paid_out={max(-flow, 0.0)!r}"
 
 
 def _as_date(_: click.Context, __: click.Parameter, value: dt.datetime | None) -> dt.date | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from allocator.book.book import Book
+    from allocator.plan.runs import BookInput
     from allocator.reporting.page import Documents
     from allocator.reporting.server import DeskServer
 
@@ -46,10 +49,10 @@ def report(choice: BookChoice, out: str, jobs: int, *, as_json: bool) -> ReportD
       allocator report plans/today/plan.json -o today.html
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.tables.files import check_file, replace_file
+    from allocator.tables.files import check_file, is_folder, replace_file
 
     check_file(out, (".html", ".htm"), "--out")
-    of_file = choice.path.endswith(".json") and not Path(choice.path).is_dir()
+    of_file = choice.path.endswith(".json") and not is_folder(Path(choice.path))
     with progress_spinner() as say:
         documents = of_plan(choice) if of_file else of_book(choice, jobs, say)[0]
         say("drawing the page")
@@ -83,14 +86,32 @@ def of_plan(choice: BookChoice) -> Documents:
     """What a plan.json holds.
 
     Raises:
-        BadInput: it is none, or options ask for what only a book has.
+        BadInput: it is none, or not as its JSON Schema says, or options ask for what only a book has.
     """
-    from allocator.errors import BadInput
+    from allocator.errors import BadInput, Breach
     from allocator.plan.follow import read_plan
+    from allocator.tables.schema import document_breaches
 
     if choice.overrides or choice.account or choice.as_of:
         raise BadInput.of("BOOK", "is a plan.json, of which nothing can be changed", "name the book's folder")
-    return {"plan": read_plan(Path(choice.path), "BOOK")}
+    plan = read_plan(Path(choice.path), "BOOK")
+    found = islice(document_breaches(plan, "plan"), _MOST_BREACHES)
+    cure = "name the plan.json that `rebalance --out` wrote, unchanged"
+    if breaches := [
+        Breach(choice.path, None, at or "/", None if value is None else _shortened(value), rule, cure)
+        for at, value, rule in found
+    ]:
+        raise BadInput(breaches)
+    return {"plan": plan}
+
+
+_MOST_BREACHES, _MOST_SHOWN = 50, 60
+"""Of a file that is no plan: so many are told, and so many characters of what stands there."""
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def of_book(
@@ -179,12 +200,9 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
       allocator desk data/note
     """
     from allocator.display.console import progress_spinner, tell
-    from allocator.errors import BadInput
+    from allocator.errors import BadInput, required_extra
 
-    try:
-        import uvicorn
-    except ImportError:
-        raise BadInput.of("desk", "needs Starlette and uvicorn", "pip install 'portfolio-allocator[desk]'") from None
+    uvicorn, _ = (required_extra(name.lower(), name, "desk", "desk") for name in ("uvicorn", "Starlette"))
     with progress_spinner() as say, socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -204,12 +222,12 @@ def desk(choice: BookChoice, port: int, out: str, *, as_json: bool) -> DeskDocum
 
 def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], None]) -> DeskServer:
     """The desk of a book as it is now on disk, and what it writes where; refused once the book is another."""
-    from allocator.plan.runs import input_digests
+    from allocator.plan.runs import book_inputs, digests_of
 
-    def digests() -> dict[str, str]:
-        return input_digests(Path(choice.path), choice.overrides, choice.as_of)
+    def inputs() -> list[BookInput]:
+        return book_inputs(Path(choice.path), choice.overrides, choice.as_of)
 
-    before = digests()
+    before = inputs()
     documents, loaded = of_book(choice, 1, say, stressed=False)
     from allocator.plan.document import plan_document
     from allocator.plan.output import plan_files
@@ -218,11 +236,17 @@ def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], N
     from allocator.reporting.desk import Desk
     from allocator.reporting.server import DeskServer
 
-    def write(book: Book) -> Sequence[Path]:
+    def write(book: Book, turned: Sequence[str]) -> Sequence[Path]:
         plan = rebalance(book)
-        return write_files(plan_files(plan, plan_document(plan)), Path(out))
+        document = plan_document(plan)
+        files = plan_files(plan, document)
+        if book.settings.ledger is not None:
+            from allocator.ledger.record import record_and_release
 
-    return DeskServer(Desk(loaded), documents, address, write, lambda: digests() != before)
+            files = record_and_release(book, Path(choice.path), document, files, before, choice.recorded(turned))
+        return write_files(files, Path(out))
+
+    return DeskServer(Desk(loaded), documents, address, write, lambda: digests_of(inputs()) != digests_of(before))
 
 
 def _serve(uvicorn: Any, app: Starlette, listening: socket.socket) -> None:

@@ -153,8 +153,9 @@ def scenario_letters(count: int) -> list[str]:
 def title_of(book: Book) -> str:
     """What a screen is about: book, account, date and value."""
     settings = book.settings.book
-    value = f"{format_money(book.value)} {settings.currency}"
-    return f"{settings.name} · account {book.account} · {settings.as_of} · {value}"
+    value, flow = f"{format_money(book.value)} {settings.currency}", book.settings.cash.flow
+    paid = f", {format_money(abs(flow))} paid {'in' if flow > 0 else 'out'}" if flow else ""
+    return f"{settings.name} · account {book.account} · {settings.as_of} · {value}{paid}"
 
 
 def count_lines(out: Console, parts: Iterable[RenderableType]) -> int:

@@ -19,11 +19,12 @@ from allocator.display.console import (
     heading,
     scenario_letters,
     table,
+    text_console,
     title_of,
 )
 from allocator.display.outlook import describe_views
-from allocator.display.plan import LINES, describe_decision, describe_plan_axes
-from allocator.display.plan_details import attribution_table, attribution_title
+from allocator.display.plan import LINES, WIDTH, describe_decision, describe_plan_axes
+from allocator.display.plan_details import attribution_table, attribution_title, describe_risk, show_tails
 from allocator.plan.attribution import MOTIVES
 from allocator.plan.caution import GRID, CautionCurve, CautionRow, CautionStudy
 from allocator.plan.explanation import Explanation, NameExplanation
@@ -51,7 +52,7 @@ _ORDERS, _FEWEST = 10, 4
 """Rows of the tables where there is room, and where there is little."""
 _SAME = 1e-6
 """Of the account: weights this near are at the edge."""
-_PRICES = "Adverse probabilities and shadow prices prove the plan; where several do, these are one."
+_PRICES = "Adverse probabilities and shadow prices are one proof; there may be several."
 
 
 def show_explanation(found: Explanation, one: NameExplanation | None, *, full: bool = False) -> None:
@@ -60,21 +61,30 @@ def show_explanation(found: Explanation, one: NameExplanation | None, *, full: b
     for part in _all(out, found, full=full) if one is None else _one(out, found, one, full=full):
         out.print(part)
     if one is None and full:
+        show_tails(out, found.plan)
         _regions(out, found)
 
 
 def _all(out: Console, found: Explanation, *, full: bool) -> list[RenderableType]:
     plan = found.plan
-    above = [_title(found), *map(Text, describe_decision(plan)), Text()]
+    above = [_title(found), *map(Text, [*describe_decision(plan), describe_risk(plan.risk, whole=True)]), Text()]
     below = [Text(), *map(Text, [*_break_even(found), *describe_plan_axes(plan), *_views(plan)]), Text(_PRICES)]
-    room = LINES - count_lines(out, above) - count_lines(out, below)
-    why: list[RenderableType] = []
-    if plan.weighed_orders:
-        count = None if full else min(_ORDERS, max(room - _FEWEST - 9, 3))
-        made = attribution_table(out, plan, found.reasons, count)
-        why = [Text(attribution_title(plan), style="bold"), made, Text()]
-    left = None if full else max(room - count_lines(out, why) - 8, _FEWEST)
-    return [*above, *why, *_contributions(out, found, left), *below]
+
+    def parts(orders: int | None, names: int | None, out: Console = out) -> list[RenderableType]:
+        why: list[RenderableType] = []
+        if plan.weighed_orders:
+            made = attribution_table(out, plan, found.reasons, orders)
+            why = [Text(attribution_title(plan), style="bold"), made, Text()]
+        return [*above, *why, *_contributions(out, found, names), *below]
+
+    if full:
+        return parts(None, None)
+    orders, names, page = _ORDERS, _FEWEST, text_console(max(out.width, WIDTH))
+    while orders > _FEWEST and count_lines(page, parts(orders, names, page)) > LINES:
+        orders -= 1
+    while names <= len(plan.book.instruments) and count_lines(page, parts(orders, names + 1, page)) <= LINES:
+        names += 1
+    return parts(orders, names)
 
 
 def _views(plan: Plan) -> list[str]:
@@ -159,11 +169,15 @@ def _break_even(found: Explanation) -> list[str]:
 
 
 def _one(out: Console, found: Explanation, one: NameExplanation, *, full: bool) -> list[RenderableType]:
-    parts = [_title(found), *map(Text, _position(found, one)), *_margin(found, one), *_scenarios(found, one)]
-    count = len(one.rules)
-    while not full and count > 1 and count_lines(out, (*parts, *_rules(one, count), Text(_PRICES))) > LINES:
-        count -= 1
-    return [*parts, *_rules(one, count), Text(_PRICES)]
+    above = [_title(found), *map(Text, _position(found, one)), *_margin(found, one)]
+
+    def parts(drivers: int, rules: int) -> list[RenderableType]:
+        return [*above, *_scenarios(found, one, drivers), *_rules(one, rules), Text(_PRICES)]
+
+    drivers, rules, page = len(one.drivers or ()), len(one.rules), text_console(max(out.width, WIDTH))
+    while not full and (drivers > 1 or rules > 1) and count_lines(page, parts(drivers, rules)) > LINES:
+        drivers, rules = (drivers, rules - 1) if rules > 1 else (drivers - 1, rules)
+    return parts(drivers, rules)
 
 
 def _position(found: Explanation, one: NameExplanation) -> list[str]:
@@ -189,7 +203,22 @@ def _position(found: Explanation, one: NameExplanation) -> list[str]:
         between = f"from {format_percent(low)} to {format_percent(high)} of the account"
         where = _standing(before, low, high)
         told.append(f"No-trade region, all else at the targets: {between}; today it is {where}.")
-    return told
+    return [*told, *_risk(plan, i)]
+
+
+def _risk(plan: Plan, i: int) -> list[str]:
+    """What a name that is held adds to the risk, as proposed."""
+    risk = plan.risk["after"]
+    if not risk.weights[i]:
+        return []
+    tail = risk.tails[None, 0.95]
+    parts = [("volatility", risk.volatilities[i], risk.volatility),
+             ("ES 95% of the horizon", tail.contributions[i], tail.expected_shortfall)]  # fmt: skip
+    if risk.shocks:
+        worst = min(risk.shocks, key=lambda name: risk.shocks[name].sum())
+        parts.append((f"the shock {worst.replace('_', ' ')}", risk.shocks[worst][i], risk.shocks[worst].sum()))
+    said = (f"{format_percent(part)} of {name} {format_percent(total)}" for name, part, total in parts)
+    return [f"Risk, as proposed: it is {', '.join(said)}."]
 
 
 def _margin(found: Explanation, one: NameExplanation) -> list[RenderableType]:
@@ -227,7 +256,7 @@ def _verdict(found: Explanation, one: NameExplanation) -> str:
     return "At the margin, what it brings and what it takes cancel" + (f"; {'; '.join(kept)}." if kept else ".")
 
 
-def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]:
+def _scenarios(found: Explanation, one: NameExplanation, count: int) -> list[RenderableType]:
     outlook, adversary = found.plan.outlook, found.plan.adversary
     numbers = ("belief", "adverse", "return")
     letters = scenario_letters(len(outlook.scenarios))
@@ -241,7 +270,11 @@ def _scenarios(found: Explanation, one: NameExplanation) -> list[RenderableType]
     told.append(Text(said))
     if one.drivers is None:
         return told if said else told[:-1]
-    parts = ((driver, *own) for driver, own in one.drivers.items())
+    drivers = dict(one.drivers)
+    largest = sorted(drivers, key=lambda name: -float(np.abs(drivers[name]).max()))[:count]
+    parts = [(name, *own) for name, own in drivers.items() if name in largest]
+    if rest := [own for name, own in drivers.items() if name not in largest]:
+        parts.append((f"and {len(rest)} more", *np.sum(rest, axis=0)))
     return [*told, table("driver (the parts add up)", *letters, right=letters, rows=parts, compact=True)]
 
 

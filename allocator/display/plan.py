@@ -34,7 +34,7 @@ from allocator.display.console import (
 )
 from allocator.display.multistage import caution_table, describe_deviation
 from allocator.display.outlook import describe_views
-from allocator.display.plan_details import figure_rows, has_reviews, scenario_table, show_plan_details
+from allocator.display.plan_details import describe_risk, figure_rows, has_reviews, scenario_table, show_plan_details
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import PARTS
@@ -44,15 +44,14 @@ from allocator.plan.trade_decision import TradeValue, least_share
 from allocator.presentation import plain_decimal
 from allocator.rules import format_limit
 
-LINES = 45
-"""Of the first screen, at 80 columns."""
+LINES, WIDTH = 45, 80
+"""Of the first screen: lines, and columns."""
 ORDERS = 12
 """Orders on it, where there is room."""
 _FEWEST_ORDERS = 3
 _RELAXED, _BREACHES = 4, 3
 _SCENARIOS = 6
 _SHADOW_PRICES = 3
-_WIDTH = 80
 _UNCHARGED = "The objective charges nothing for risk within a scenario; only limits see it."
 
 
@@ -67,7 +66,7 @@ def show_plan(plan: Plan, deviation: PolicyDeviation | None = None, *, full: boo
 
 def plan_text(plan: Plan) -> str:
     """The screen of `allocator rebalance` as text of 80 columns."""
-    out = text_console(_WIDTH)
+    out = text_console(WIDTH)
     for part in _screen(out, plan, None, full=False):
         out.print(part)
     assert isinstance(out.file, io.StringIO)
@@ -75,14 +74,14 @@ def plan_text(plan: Plan) -> str:
 
 
 def plan_html(plan: Plan) -> str:
-    """Title, orders and the decision as an HTML table, for notebooks."""
+    """Title, orders, the decision and the risk as an HTML table, for notebooks."""
     columns = ("side", "instrument", "quantity", plan.book.settings.book.currency, "before", "after")
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in order_cells(order)) + "</tr>"
         for order in plan.orders
     )
-    told = html.escape(" ".join(describe_decision(plan)))
+    told = html.escape(" ".join([*describe_decision(plan), describe_risk(plan.risk, whole=True)]))
     title = html.escape(title_of(plan.book))
     return (
         f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead>"
@@ -105,7 +104,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *([] if plan.charges_risk else [Text(_UNCHARGED)]),
         Text(),
         figures_table(plan),
-        Text(_risk(plan)),
+        Text(describe_risk(plan.risk)),
         *map(Text, _expected_parts(plan)),
         *([] if plan.outlook.views is None else [Text(describe_views(plan.outlook.views))]),
         *map(Text, describe_plan_axes(plan)),
@@ -113,6 +112,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *_what_if(out, plan, deviation, full=full),
         Text(),
         *_dearest_limits(plan),
+        *map(Text, describe_turns(plan) if full else ()),
         *map(Text, describe_proof(plan)),
     ]
     used = count_lines(out, (*above, *below))
@@ -306,17 +306,6 @@ def figures_table(plan: Plan) -> Table:
     return table(over, *columns, right=columns, rows=rows, compact=True)
 
 
-def _risk(plan: Plan) -> str:
-    """What the figures above have no row for, proposed and today."""
-    told = []
-    for figures in (plan.risk["after"], plan.risk["before"]):
-        day = max((day for day, _ in figures.tails if day is not None), default=None)
-        told.append((day, format_percent(figures.tails[day, 0.99].value_at_risk), f"{figures.effective_names:z.1f}"))
-    (day, loss, names), (_, loss_today, names_today) = told
-    span = "the horizon" if day is None else f"{day} day{'s' if day > 1 else ''}"
-    return f"Risk: VaR 99% over {span} {loss} (today {loss_today}), effective names {names} ({names_today})."
-
-
 def _expected_parts(plan: Plan) -> list[str]:
     """Where the proposed lots' expected return comes from, where a market says what prices hold."""
     parts = {name: part for name in PARTS if (part := getattr(plan.after, name)) is not None}
@@ -353,6 +342,19 @@ def _dearest_limits(plan: Plan) -> list[Text]:
         return []
     told = ", ".join(f"'{rule.label}' {rule.bps_per_point:z.2f}" for rule in dearest)
     return [Text(f"Dearest limits, shadow price in bps per percentage point: {told}.")]
+
+
+def describe_turns(plan: Plan) -> list[str]:
+    """When to look again: the nearest price and the nearest belief that turn an order, or begin one."""
+    price, belief = plan.nearest_turns
+    told = []
+    if price is not None and price.price_move is not None:
+        way = "falls" if price.price_move < 0 else "rises"
+        told.append(f"{price.instrument} {way} by {format_percent(abs(price.price_move))}")
+    if belief is not None and belief.probability is not None and plan.look_again and plan.look_again.belief:
+        told.append(f"P({plan.look_again.belief.name}) is {belief.probability:z.0%} ({belief.instrument})")
+    turns = "an order turns" if plan.orders else "a trade begins"
+    return [f"Look again when {' or when '.join(told)}: then {turns}."] if told else []
 
 
 # The proof, in one sentence.

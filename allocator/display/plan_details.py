@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -30,6 +30,8 @@ from allocator.outlook.calibration import price_notes
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.plan.risk_figures import LARGEST, RiskFigures
+from allocator.plan.trade_decision import Turn
+from allocator.presentation import describe_span
 from allocator.rules import RuleMeasurement
 from allocator.rules.rows import AMBER
 from allocator.types import Vector
@@ -48,7 +50,7 @@ def show_plan_details(out: Console, plan: Plan) -> None:
     if plan.duals is not None:
         show_attribution(out, plan, attribute_gain(plan))
     _figures(out, plan)
-    _tails(out, plan)
+    show_tails(out, plan)
     if plan.policy is not None:
         if has_reviews(plan):
             out.print()
@@ -177,14 +179,33 @@ def _figures(out: Console, plan: Plan) -> None:
     out.print(_maximised(plan))
 
 
-def _tails(out: Console, plan: Plan) -> None:
+def describe_risk(risk: Mapping[str, RiskFigures], *, whole: bool = False) -> str:
+    """What a first screen says of the risk, proposed and today; the `whole` of it where no figures stand beside it."""
+    after, before = risk["after"], risk["before"]
+    day = after.longest
+    pairs = {
+        f"VaR 99% over {describe_span(day)}": [
+            format_percent(one.tails[day, 0.99].value_at_risk) for one in (after, before)
+        ],
+        "effective names": [f"{one.effective_names:z.1f}" for one in (after, before)],
+    }
+    if whole:
+        pairs = {"volatility": [format_percent(one.volatility) for one in (after, before)], **pairs}
+    said = (f"{name} {now} ({'' if at else 'today '}{then})" for at, (name, (now, then)) in enumerate(pairs.items()))
+    return f"Risk: {', '.join(said)}."
+
+
+def show_tails(out: Console, plan: Plan) -> None:
     """What may be lost over a day, ten days and the horizon, and what each position adds to it."""
     numbers = ("today", "target", "final" if plan.orders else "kept")
     columns = [plan.risk[name] for name in ("before", "target", "after")]
     rows: list[tuple[str | float | None, ...]] = []
     for measure, name in (("VaR", "value_at_risk"), ("ES", "expected_shortfall")):
         rows += [
-            (f"{measure} {level:z.0%}, {_span(day)}", *(getattr(one.tails[day, level], name) for one in columns))
+            (
+                f"{measure} {level:z.0%}, {describe_span(day)}",
+                *(getattr(one.tails[day, level], name) for one in columns),
+            )
             for day, level in columns[-1].tails
         ]
     rows.append(("effective names (1/Σw²)", *(f"{one.effective_names:z.1f}" for one in columns)))
@@ -197,16 +218,12 @@ def _tails(out: Console, plan: Plan) -> None:
     _risk_of_names(out, columns[-1])
 
 
-def _span(day: int | None) -> str:
-    return "the horizon" if day is None else f"{day} day{'s' if day > 1 else ''}"
-
-
 def _risk_of_names(out: Console, figures: RiskFigures) -> None:
     """What each position of the final lots adds to volatility, to shortfalls and to the shocks of the book."""
-    day = max((day for day, _ in figures.tails if day is not None), default=None)
+    day = figures.longest
     parts = {"volatility": figures.volatilities, "ES 95%": figures.tails[None, 0.95].contributions}
     if day is not None:
-        parts[f"ES 99%, {_span(day)}"] = figures.tails[day, 0.99].contributions
+        parts[f"ES 99%, {describe_span(day)}"] = figures.tails[day, 0.99].contributions
     parts |= {name.replace("_", " "): moved for name, moved in figures.shocks.items()}
     days = figures.liquidation
     numbers = (*parts, *(() if days is None else ("days to sell",)))
@@ -300,6 +317,8 @@ def _weights(out: Console, plan: Plan) -> None:
     benchmark, outlook = plan.book.benchmark, plan.outlook
     against = () if benchmark is None else ("benchmark", "active")
     numbers = ("today", "target", "final", *against, "expected", "adverse")
+    turns = {turn.instrument: turn for turn in plan.turns}
+    numbers += ("turns at",) if turns else ()
     made = table("instrument", *numbers, right=numbers)
     names = [*plan.book.instruments, plan.book.cash_instrument]
     today, targets, final = no_trade(plan.book).all_weights, plan.target.all_weights, plan.weights
@@ -308,7 +327,7 @@ def _weights(out: Console, plan: Plan) -> None:
     for i, name in enumerate(names):
         active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
         row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
-        add_cells(made, (name, *row))
+        add_cells(made, (name, *row, *([_turn(turns.get(name))] if turns else [])))
     made = fit_table(out, made, "adverse", "expected", "benchmark", "target")
     out.print(made)
     currency = plan.book.settings.book.currency
@@ -317,9 +336,21 @@ def _weights(out: Console, plan: Plan) -> None:
     said = {
         "expected": "Expected: a name's own return under the belief.",
         "adverse": "Adverse: the same under adverse probabilities.",
+        "turns at": f"Turns at: move of its price, and P({_believed(plan)}), at which its order turns or one begins.",
     }
     if legend := describe_columns(made, said):
         out.print(legend)
+
+
+def _turn(turn: Turn | None) -> str:
+    """The two moves of a name; nothing where none turns it."""
+    price = "" if turn is None or turn.price_move is None else f"{turn.price_move:+z.1%}"
+    belief = "" if turn is None or turn.probability is None else f"{turn.probability:z.0%}"
+    return " · ".join(filter(None, (price, belief)))
+
+
+def _believed(plan: Plan) -> str:
+    return "" if plan.look_again is None or plan.look_again.belief is None else plan.look_again.belief.name
 
 
 def _stability(out: Console, plan: Plan) -> None:

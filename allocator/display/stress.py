@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from allocator.display.console import console, format_percent, format_signed_percent, title_of
+from allocator.display.plan_details import describe_risk
 from allocator.display.stress_beliefs import belief_map_section, belief_sections
 from allocator.display.stress_model import model_sections, model_summary, reverse_section
 from allocator.display.stress_screen import ScreenBlock, ScreenSection, answer_block, show_sections
@@ -22,7 +23,8 @@ def show_stress(report: StressReport, *, full: bool = True) -> None:
 
 def _sections(report: StressReport) -> Iterator[ScreenSection]:
     book, several = report.plan.book, len(report.parts) > 1
-    yield ScreenSection("", (answer_block(title_of(book), "bold"),))
+    risk = describe_risk(report.plan.risk, whole=True)
+    yield ScreenSection("", (answer_block(title_of(book), "bold"), answer_block(risk)))
     if answers := list(_at_a_glance(report, several=several)):
         yield ScreenSection("At a glance", [answer_block(answer) for answer in answers])
     if report.shocks is not None:

@@ -32,6 +32,7 @@ from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import plain_amount, plain_decimal
 from allocator.rules import (
+    AIM,
     PERCENT,
     ConvexRule,
     LooserLimit,
@@ -668,6 +669,8 @@ def relaxed_rules(given: RelaxedLimits | None, readings: Sequence[RuleMeasuremen
     found = []
     for place, limit in sorted(given.limits.items()):
         member = given.members[place]
+        if member.tier >= AIM:  # a band aims as near as it can, and its own limit says whether that is near enough
+            continue
         measured = max((readings[row].measured for row in member.rows), key=lambda one: member.sense * one)
         found.append(
             RelaxedRule(member.label, member.stated, limit, measured, member.tier, member.sense > 0, member.unit)

@@ -17,6 +17,7 @@ from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidErro
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.rules.builder import _convex_rules, _every_linear_rule, daily_volatility, daily_volume_in_money
+from allocator.settings.stress import ShockSection
 from allocator.types import Vector
 
 # What objectives of other packages charge: a term of the minimised objective, linear in what is held.
@@ -104,6 +105,12 @@ def cost_rates(book: Book) -> Vector:
         spread = np.full(len(book.instruments), costs.spread_bps)
     rates: Vector = (costs.commission_bps + spread / 2) / 1e4
     return rates
+
+
+def marked_down(book: Book, shock: ShockSection) -> Vector:
+    """(N,) the part of its value that a name loses at once as its spread widens: half of what it widens by."""
+    wider = 0.0 if shock.spread_times is None else shock.spread_times - 1
+    return wider * (cost_rates(book) - book.settings.costs.commission_bps / 1e4)
 
 
 def _impact(book: Book, outlook: Outlook) -> Vector | None:

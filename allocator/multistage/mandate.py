@@ -143,6 +143,32 @@ class MultistageMandate:
             around=None if self.around is None else self.around.part(at, leaves, account),
         )
 
+    def paths(self, leaves: Sequence[int]) -> list[MultistageMandate]:
+        """The question of who knows that he comes to a leaf, for each of some: no news, no set of probabilities."""
+        found = list[MultistageMandate]()
+        for leaf in leaves:
+            path = [int(self.tree.leaf_parents[leaf])]
+            while path[0] > 0:
+                path.insert(0, int(self.tree.parents[path[0]]))
+            chain = without_ambiguity(self.part(path, [leaf]))
+            certain = replace(chain.tree, probabilities=np.ones(len(path)), leaf_probabilities=np.ones(1))
+            found.append(replace(chain, tree=certain))
+        return found
+
+    def forest(self, questions: Sequence[MultistageMandate], leaves: Sequence[int]) -> MultistageMandate:
+        """Questions of this one's `leaves`, in their order, side by side: what is best for each is best for the sum."""
+        around = [one.first_around for one in questions]
+        joined = (np.concatenate([getattr(one, part) for one in around]) for part in ("nodes", "leaves", "risks"))
+        return replace(
+            self,
+            tree=ScenarioTree.forest([one.tree for one in questions]),
+            mandates=tuple(mandate for one in questions for mandate in one.mandates),
+            outlooks=tuple(outlook for one in questions for outlook in one.outlooks),
+            ambiguities=tuple(ambiguity for one in questions for ambiguity in one.ambiguities),
+            utility=self.utility.restated(leaves),
+            around=PathWealth(*joined),
+        )
+
     @property
     def first_around(self) -> PathWealth:
         """What the charge for risk is linearised around: the stated policy, at first a wealth that stays as it is."""
@@ -157,6 +183,8 @@ def without_ambiguity(staged: MultistageMandate) -> MultistageMandate:
 
 def rescale_mandate(mandate: Mandate, wealth_before: float) -> Mandate:
     """A mandate whose money is in units of an account `wealth_before` times as large."""
+    if wealth_before == 1.0:
+        return mandate
     impact = None if mandate.impact is None else mandate.impact * np.sqrt(wealth_before)
     rules = tuple(rule.rescaled(wealth_before) for rule in mandate.linear_rules)
     return replace(mandate, linear_rules=rules, impact=impact)
@@ -188,7 +216,8 @@ def _set_at(book: Book, today: Ambiguity, reviews: ReviewTree, node: int) -> Amb
         BadMandate: the belief at the node is outside the limits of a polytope.
     """
     state = reviews.states[node]
-    news = NewInformation(state.signals, state.told, reviews.evidence[node], f"at the review '{state.name}'")
+    when = f"at the review '{state.name}'"
+    news = NewInformation(state.signals, state.told, reviews.evidence[node], when, reviews.question)
     return today.at_node(book, reviews.outlooks[node].probabilities, news)
 
 

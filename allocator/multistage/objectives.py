@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple, Self, TypedDict
 
 import cvxpy as cp
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
@@ -104,6 +105,17 @@ class StepValue:
     counted: Vector
 
 
+class DrawnTail(NamedTuple):
+    """`weight` times the mean loss beyond the quantile at `level` of what is drawn: values at the end per unit held
+    (L, S, N) by leaf and draw, those of cash (L,).
+    """
+
+    level: float
+    weight: float
+    growth: NDArray[np.float64]
+    cash_growth: Vector
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """What the final wealth is worth, today's account being 1: minimised is the nested adverse expectation of `loss`.
@@ -171,6 +183,11 @@ class Objective:
         """The same, measured against `best` (L,), the highest returns on the path to each leaf, if it asks for them."""
         del best
         return self
+
+    @property
+    def tail(self) -> DrawnTail | None:
+        """What it makes of a tail of draws; None where it looks at none."""
+        return None
 
     @property
     def counts_everything(self) -> bool:

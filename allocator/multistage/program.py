@@ -5,15 +5,17 @@
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
 and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The adverse
 expectation is nested, node by node, hence time-consistent. One decision node is the same program. Where one stands
-today is a parameter, so that the same tree is solved again from elsewhere without compiling it again; the tree's own
-numbers are compiled in: as parameters, which cvxpy multiplies out one by one, they take it a hundred times as long.
+today and what is believed and guarded against are parameters, so that the same tree is solved again from elsewhere, and
+at another belief, without compiling it again; the tree's own numbers are compiled in: as parameters, which cvxpy
+multiplies out one by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
@@ -21,9 +23,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import by_kind, numbers_by_kind
+from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import DecisionVariables
 from allocator.types import Matrix, Vector
 
@@ -44,11 +48,14 @@ class TreeProgram:
     sets: tuple[cp.Parameter, ...]
     around: tuple[cp.Parameter, ...]
 
-    def write(self, staged: MultistageMandate, start: Position) -> None:
+    def write(self, staged: MultistageMandate, start: Position | Sequence[Position]) -> None:
         """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable.
-        Sets of probabilities are as large as they are there, charges for risk are linearised around what it says.
+        Sets of probabilities are where and as large as they are there, charges for risk are linearised around what it
+        says.
         """
-        self.start[0].value, self.start[1].value = start.holdings, start.cash
+        starts = _each_start(start)
+        self.start[0].value = np.concatenate([one.holdings for one in starts])
+        self.start[1].value = np.array([one.cash for one in starts])
         if self.sets:
             solved = [*staged.branchings()]
             numbers = numbers_by_kind([one.ambiguity for one in solved], [one.p for one in solved])
@@ -62,23 +69,48 @@ class TreeProgram:
                 parameter.value = value
 
 
+def compiled_in(staged: MultistageMandate) -> tuple[object, ...]:
+    """What of a question is compiled in: all but the sizes of its sets and what they are around, where one stands, and
+    what charges for risk are linearised around. Beliefs are, where a rule looks at them.
+    """
+    tree, mandates, outlooks, names = staged.tree, staged.mandates, staged.outlooks, staged.tree.growth.shape[1]
+    linear = {id(rule): rule for one in mandates for rule in one.linear_rules}  # the same ones at most nodes
+    convex = {id(rule): rule for one in mandates for rule in one.convex_rules}
+    places = {at: i for i, at in enumerate((*linear, *convex))}
+    believing = any(one.directions is None for one in convex.values())
+    believing = believing or any(one.rows(names).expected.any() for one in linear.values())
+    return (
+        tuple(getattr(tree, part.name) for part in fields(tree) if part.name not in _OF_BELIEF),
+        (*linear.values(), *convex.values()),
+        tuple((one.cost_rates, one.impact, tuple(places[id(rule)] for rule in one.rules)) for one in mandates),
+        tuple((one.returns, one.cash_returns, one.risk, one.years) for one in outlooks),
+        tuple(one.probabilities for one in outlooks) if believing else None,
+        repr([one.ambiguity.structure(one.p) for one in staged.branchings()]),
+        staged.utility,
+    )
+
+
+_OF_BELIEF = ("probabilities", "beliefs", "leaf_probabilities")
+"""What of a tree follows from what is believed."""
+
+
 def tree_program(
     staged: MultistageMandate,
-    start: Position,
+    start: Position | Sequence[Position],
     *,
     trading: bool = True,
     trade_unit: float = TRADE_UNITS[0],
     cuts: Sequence[Sequence[Vector]] | None = None,
     room: float = 0.0,
 ) -> TreeProgram:
-    """The program of a mandate over a tree from `start`.
+    """The program of a mandate over a tree from `start`; over a forest of all its trees, each from a start of its own.
 
     Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
     node's children, its adverse expectation is the largest of those: a bound from below on that of any set with all of
     them. With `room`, every limit is so much tighter than the mandate's.
     """
     tree = staged.tree
-    nodes, names = tree.nodes, len(start.holdings)
+    nodes, names = tree.growth.shape
     bought, sold = tradable_names(staged, start, trading=trading)
     v = TreeVariables(
         tree,
@@ -93,11 +125,11 @@ def tree_program(
         wealth_at_end=cp.Variable(tree.leaves, name="wealth at the end"),
         theta=cp.Variable(nodes + tree.leaves, name="value"),
     )
-    held, in_cash = cp.Parameter(names, name="held today"), cp.Parameter(name="cash today")
-    before = (
-        _grown(tree.growth, tree.parents, nodes) @ v.holdings + sp.csr_array(sp.eye_array(nodes * names, names)) @ held
-    )
-    cash_before = _grown(tree.cash_growth[:, None], tree.parents, nodes) @ v.cash + np.eye(nodes, 1)[:, 0] * in_cash
+    roots = np.flatnonzero(tree.parents < 0)
+    begins = sp.csr_array((np.ones(len(roots)), (roots, np.arange(len(roots)))), shape=(nodes, len(roots)))
+    held, in_cash = cp.Parameter(len(roots) * names, name="held today"), cp.Parameter(len(roots), name="cash today")
+    before = _grown(tree.growth, tree.parents, nodes) @ v.holdings + sp.kron(begins, sp.eye_array(names)) @ held
+    cash_before = _grown(tree.cash_growth[:, None], tree.parents, nodes) @ v.cash + begins @ in_cash
     each = _each(nodes, names)
     costs, constraints = _costs(staged, v.buys + v.sells, bought | sold, trade_unit)
     ends = _each(tree.leaves, names) @ _grown(tree.leaf_growth, tree.leaf_parents, nodes)
@@ -107,7 +139,7 @@ def tree_program(
     at_end = ends @ v.holdings + cash_at_end @ v.cash
     charged, around = _wealth_at_end(staged, v, at_end)
     worst = [*_worst_cases(staged, v.theta, own, cuts)]
-    radii = {one.id: one for row in worst for one in row.parameters()}
+    sets = {one.id: one for row in worst for one in row.parameters()}  # their ids tell which was made first
     constraints += [
         v.holdings == before + v.buys - v.sells,
         v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
@@ -121,8 +153,8 @@ def tree_program(
         *_rules(staged, v, range(nodes if trading else 1), room),
     ]
     traded = cp.sum(v.buys) + cp.sum(v.sells)
-    problem = cp.Problem(cp.Minimize(v.theta[0] + TIE_BREAK * traded), constraints)
-    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(radii[at] for at in sorted(radii)), around)
+    problem = cp.Problem(cp.Minimize(cp.sum(v.theta[roots]) + TIE_BREAK * traded), constraints)
+    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(sets[at] for at in sorted(sets)), around)
     program.write(staged, start)
     return program
 
@@ -145,7 +177,8 @@ def _wealth_at_end(
         for outlook, part in zip(staged.outlooks, v.steps, strict=True)
     ]
     parts = sp.csr_array(sp.block_diag(roots)) @ v.holdings
-    above = sp.csr_array((np.ones(nodes - 1), (np.arange(1, nodes), tree.parents[1:])), shape=(nodes, nodes))
+    later = np.flatnonzero(tree.parents >= 0)
+    above = sp.csr_array((np.ones(len(later)), (later, tree.parents[later])), shape=(nodes, nodes))
     rows = [
         cp.SOC(deviations, cp.reshape(parts, (len(roots[0]), nodes), order="F"), axis=0),
         cp.SOC(v.wealth + risks, cp.vstack([2 * deviations, v.wealth - risks]), axis=0),
@@ -156,7 +189,7 @@ def _wealth_at_end(
 
 
 def tradable_names(
-    staged: MultistageMandate, start: Position, *, trading: bool
+    staged: MultistageMandate, start: Position | Sequence[Position], *, trading: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
     leaves a program no interior, and an interior-point solver no way.
@@ -165,11 +198,17 @@ def tradable_names(
     for node, mandate in enumerate(staged.mandates):
         for rule in mandate.linear_rules:
             bought[node, list(rule.untradable)] = False
+    roots = staged.tree.parents < 0
     if not trading:
-        bought[1:] = False
+        bought[~roots] = False
     sold = bought.copy()
-    sold[0] &= start.holdings > 0
+    sold[roots] &= np.array([one.holdings for one in _each_start(start)]) > 0
     return bought.ravel(), sold.ravel()
+
+
+def _each_start(start: Position | Sequence[Position]) -> Sequence[Position]:
+    """One a root."""
+    return start if isinstance(start, Sequence) else [start]
 
 
 def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
@@ -219,11 +258,11 @@ def _worst_cases(
     ahead, charges, solved = own.ahead, own.charges, [*staged.branchings()]
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
         yield theta[1 : staged.tree.nodes] == 0
-    if cuts is not None:
-        for one in (one for one in solved if not one.ambiguity.is_singleton):
-            yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
-        solved = [one for one in solved if one.ambiguity.is_singleton]
-    yield from nested_worst_cases(solved, theta, ahead, charges)
+    if cuts is None:
+        yield from nested_worst_cases(solved, theta, ahead, charges)
+        return
+    for one in solved:
+        yield theta[one.node] >= np.array(cuts[one.node]) @ ahead[one.at] + charges[one.node]
 
 
 def nested_worst_cases(
@@ -260,50 +299,60 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room:
             yield from written.constraints
 
 
-_of_thread = threading.local()
-"""The rows laid out last: the same tree under other sets, or another utility, has the same."""
-
-
 def _all_linear(staged: MultistageMandate, at: Sequence[int]) -> tuple[sp.csr_array, Vector]:
-    """The linear rules of the decision nodes `at`, one above the other."""
-    asked = (staged.mandates, staged.outlooks, len(at))
-    before: tuple[object, ...] = _of_thread.__dict__.get("asked", (None, None, 0))
-    if not all(one is other for one, other in zip(asked, before, strict=True)):
-        blocks = [_linear(staged, node) for node in at]
-        rows = sp.csr_array(sp.vstack([rows for rows, _ in blocks]))
-        _of_thread.asked, _of_thread.rows = asked, (rows, np.concatenate([limits for _, limits in blocks]))
-    found: tuple[sp.csr_array, Vector] = _of_thread.rows
-    return found
+    """The linear rules of the decision nodes `at` over [h, b, s, c, W, W before] of all nodes, one above the other, and
+    what is left of their limits.
+    """
+    (nodes, names), count = staged.tree.growth.shape, 0
+    rows, columns, entries, limits = [], [], [], list[Vector]()
+    for node in at:
+        # where the node's own part of h, b, s, c, W and W before begins
+        begins = [node * names + nodes * names * part for part in range(3)]
+        begins += [3 * nodes * names + nodes * part + node for part in range(3)]
+        own = _linear(staged.mandates[node], staged.outlooks[node])
+        rows.append(own.rows + count)
+        columns.append(np.array(begins)[own.parts] + own.columns)
+        entries.append(own.entries)
+        limits.append(own.limits)
+        count += len(own.limits)
+    placed = (np.concatenate(rows), np.concatenate(columns))
+    shape = (count, 3 * nodes * names + 3 * nodes)
+    return sp.csr_array((np.concatenate(entries), placed), shape=shape), np.concatenate(limits)
 
 
-def _linear(staged: MultistageMandate, node: int) -> tuple[sp.csr_array, Vector]:
-    """One node's linear rules over [h, b, s, c, W, W before] of all nodes, and what is left of their limits."""
-    nodes, names = staged.tree.growth.shape
-    shape = (0, 3 * nodes * names + 3 * nodes)
-    rows_of, columns_of, entries, limits, count = [], [], [], list[Vector](), 0
-    # where the node's own part of h, b, s, c, W and W before begins
-    begins = [node * names + nodes * names * part for part in range(3)]
-    begins += [3 * nodes * names + nodes * part + node for part in range(3)]
-    for rule in staged.mandates[node].linear_rules:
+class _RuleEntries(NamedTuple):
+    """Entries of rows, each in a part of [h, b, s, c, W, W before]; what of the limits does not grow with wealth."""
+
+    rows: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    entries: Vector
+    limits: Vector
+
+
+@lru_cache(maxsize=256)
+def _linear(mandate: Mandate, outlook: Outlook) -> _RuleEntries:
+    """One node's linear rules; paths through a node, and trees under other sets or utilities, have the same.
+
+    Entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program.
+    """
+    found, limits, count = list[tuple[Any, ...]](), list[Vector](), 0
+    for rule in mandate.linear_rules:
         if rule.untradable:
             continue  # what may not be traded has no variable
-        rows = rule.rows(names).on(staged.outlooks[node])
+        rows = rule.rows(len(mandate.cost_rates)).on(outlook)
         # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
-        limits.append(rows.limit if rule.in_money else np.zeros(len(rows.labels)))
-        relative = np.zeros(len(rows.labels)) if rule.in_money else rows.limit
-        for begin, part in zip(begins, (rows.holdings, rows.buys, rows.sells), strict=False):
-            # entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program
-            own = sp.coo_array(part)
-            rows_of.append(own.row + count)
-            columns_of.append(own.col + begin)
-            entries.append(own.data)
-        for begin, column in zip(begins[3:], (rows.cash, -rows.wealth, -relative), strict=True):
-            at = np.flatnonzero(column)
-            rows_of.append(at + count)
-            columns_of.append(np.full(len(at), begin))
-            entries.append(column[at])
+        fixed, relative = (rows.limit, 0 * rows.limit) if rule.in_money else (0 * rows.limit, rows.limit)
+        limits.append(fixed)
+        numbers = (rows.cash, -rows.wealth, -relative)
+        for part, block in enumerate(
+            [rows.holdings, rows.buys, rows.sells, *(sp.csr_array(n[:, None]) for n in numbers)]
+        ):
+            own = sp.coo_array(block)
+            found.append((own.row + count, np.full(own.nnz, part), own.col.astype(np.int64), own.data))
         count += len(rows.labels)
     if not count:
-        return sp.csr_array(shape), np.zeros(0)
-    placed = (np.concatenate(rows_of), np.concatenate(columns_of))
-    return sp.csr_array((np.concatenate(entries), placed), shape=(count, shape[1])), np.concatenate(limits)
+        none = np.zeros(0, dtype=np.int64)
+        return _RuleEntries(none, none, none, np.zeros(0), np.zeros(0))
+    rows_of, parts, columns, entries = (np.concatenate(each) for each in zip(*found, strict=True))
+    return _RuleEntries(rows_of, parts, columns, entries, np.concatenate(limits))

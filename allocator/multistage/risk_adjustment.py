@@ -21,6 +21,7 @@ from scipy.optimize import bisect
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.multistage.objectives import (
+    DrawnTail,
     LinearUtility,
     Objective,
     ObjectiveRows,
@@ -169,6 +170,11 @@ class MeanCVaR(Objective):
         """On the draws of those leaves."""
         del account
         return replace(self, growth=self.growth[list(leaves)], cash_growth=self.cash_growth[list(leaves)])
+
+    @property
+    def tail(self) -> DrawnTail | None:
+        """Its own, where it counts."""
+        return DrawnTail(self.level, self.weight, self.growth, self.cash_growth) if self.weight > 0 else None
 
     @property
     def charges_risk(self) -> bool:

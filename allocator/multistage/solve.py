@@ -13,11 +13,14 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import product
 
 import cvxpy as cp
+import highspy
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.mandate import MultistageMandate, without_ambiguity
-from allocator.multistage.objectives import LinearUtility
+from allocator.multistage.objectives import DrawnTail, LinearUtility
 from allocator.multistage.policy import (
     Policy,
     adverse_node_probabilities,
@@ -25,17 +28,20 @@ from allocator.multistage.policy import (
     policy_from_trades,
     refuse_broken_policy,
 )
-from allocator.multistage.program import TRADE_UNITS, TreeProgram, tree_program
+from allocator.multistage.program import TRADE_UNITS, TreeProgram, compiled_in, tree_program
+from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.single_period import TIE_BREAK, Position
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
-from allocator.optimization.verification import CanonicalCheck
+from allocator.optimization.verification import CanonicalCheck, linear_check
 from allocator.rules import NoTrade
+from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
 from allocator.types import Matrix, Vector
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #
 # What is lived through twice in one question (the lots against holding, and who holds other weights) differs in where
-# one stands alone. Programs are kept by thread, a few of them, and found by comparing every number of the question.
+# one stands alone, and a sweep of beliefs in what is believed. Programs are kept by thread, a few of them, and found by
+# comparing every number that is compiled in.
 #
 _KEPT = 4
 
@@ -46,13 +52,18 @@ _of_thread = threading.local()
 def compiled_tree_program(
     staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float, room: float = 0.0
 ) -> TreeProgram:
-    """The program of a tree from `start`: one that was compiled before where only the amounts are others."""
+    """The program of a tree from `start`: one that was compiled before where only amounts and beliefs are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    compiled_in = replace(staged, around=None, ambiguities=tuple(one.unscaled for one in staged.ambiguities))
-    question = (trading, trade_unit, room, start.holdings > 0, compiled_in)
+    parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility)
+    before, own = _of_thread.__dict__.get("asked", ((None,) * len(parts), ()))
+    if not all(one is other for one, other in zip(parts, before, strict=True)):
+        own = compiled_in(staged)
+        _of_thread.asked = (parts, own)
+    question = (trading, trade_unit, room, start.holdings > 0, own)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
-            kept.append(kept.pop(place))
+            del kept[place]
+            kept.append((question, program))  # which is compared with the next at a glance where it is the same
             program.write(staged, start)
             return program
     program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
@@ -158,6 +169,13 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
     attempts = list[str]()
     ruled = range(staged.tree.nodes if trading else 1)
     stated: Policy | None = None
+    if (tail := staged.utility.tail) is not None and staged.tree.nodes == 1:
+        try:
+            policy = _TailRows(staged, start, tail).solve(limits)
+            _refuse_unproved(policy, ruled)
+            return policy
+        except NotSolved as error:
+            attempts.append(f"{_BY_ROWS}: {error}")
     for solver, program, room in _ladder(staged, start, trading=trading):
         if room and stated is None:  # then limits are not what stands in the way
             break
@@ -203,6 +221,224 @@ def _ladder(
         for solver in _LADDER:  # written anew for each, whatever else was solved in between
             program = compiled_tree_program(staged, start, trading=trading, trade_unit=unit, room=room)
             yield replace(solver, label=f"{solver}{other}"), program, room
+
+
+# A tail of many draws at one decision: rows of the draws that are in it, and of no others.
+#
+# A linear program on a model that HiGHS keeps: it starts with the draws that are worst for today's holdings, is solved
+# again with those that its solution has in the tail besides, and ends exactly, where there are none. Linear rules are
+# rows, convex ones and impact are cut by their tangents, the set of probabilities by its adversary: each row is valid
+# for the whole question, so that the last program's bound is one of it.
+#
+_BY_ROWS = "HIGHS by rows"
+_BEGIN = 2.0
+"""The draws to begin with: times those that a tail has. With fewer the first solution's tail has thousands more."""
+_ADDED = 300
+"""Draws added in a round, at most: the worst."""
+_TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
+"""How near to its bound the objective is when rows are enough."""
+_TAIL_TOLERANCE, _TANGENT_MET = 1e-9, 1e-8
+"""Where HiGHS calls a row kept, and how near the epigraph of a convex function is to it when tangents are enough."""
+
+
+class _TailRows:
+    """The columns of `ColumnLayout`, then holdings (N), the threshold, θ, and an excess of each draw that has a row."""
+
+    def __init__(self, staged: MultistageMandate, start: Position, tail: DrawnTail) -> None:
+        self._staged, self._start, self._tail = staged, start, tail
+        self._mandate, self._outlook = staged.mandates[0], staged.outlooks[0]
+        (self._node,) = staged.branchings()
+        self._leaves, self._draws, names = tail.growth.shape
+        self._values = tail.growth.reshape(-1, names)
+        rules, outlook = self._mandate.convex_rules, self._outlook
+        extra = tuple(rule.extra_columns(outlook) for rule in rules)
+        columns = ColumnLayout(start, self._mandate.cost_rates, self._mandate.impact is not None, extra)
+        self._columns = columns
+        self._epigraphs = [rule.epigraph(columns.first(i), columns, outlook) for i, rule in enumerate(rules)]
+        self._held = columns.total
+        self._threshold = columns.total + names
+        self._theta = self._threshold + 1
+        self._of_draw = np.full(self._leaves * self._draws, -1, dtype=np.int64)
+        self._cuts = list[tuple[Vector, int]]()
+        self._share = tail.weight / (1 - tail.level) / self._draws
+        self._known = self._node.p if self._leaves == 1 or self._node.ambiguity.is_singleton else None
+        """The probabilities where there is no choice of them: then θ is written out in the costs, as a dense row would
+        only slow the simplex."""
+        self._solver = self._first_model()
+
+    def _first_model(self) -> highspy.Highs:
+        """Rules, the account's own rows and what is held; every limit of a convex rule is a bound of its epigraph."""
+        columns, width, names = self._columns, self._theta + 1, self._columns.names
+        own, low, high = columns.equations(self._epigraphs)
+        rules = columns.of_rows(self._mandate.rows.on(self._outlook))
+        first = Cuts.all([epigraph.first for epigraph in self._epigraphs], columns.total)
+        stated, moved = self._by_holdings(sp.csr_array(sp.vstack([own, rules.rows, first.rows])))
+        holding = sp.hstack(
+            [columns.holding(sp.csr_array(sp.eye_array(names))), -sp.eye_array(names), sp.csr_array((names, 2))]
+        )
+        matrix = sp.csr_array(sp.vstack([stated, holding]))
+        none = np.full(len(rules.limits) + len(first.limits), -np.inf)
+        held = -self._start.holdings
+        lower, upper = (np.concatenate([each, np.zeros(names), [0.0, 0.0]]) for each in columns.bounds(self._epigraphs))
+        lower[self._threshold :], upper[self._held :] = -np.inf, np.inf
+        upper[[epigraph.column for epigraph in self._epigraphs]] = 0.0
+        costs = np.zeros(width)
+        costs[: 2 * names] = TIE_BREAK
+        if self._known is None:
+            costs[self._theta] = 1.0
+        else:
+            at, entries = self._leaf_row(self._known)
+            costs[at], lower[self._theta], upper[self._theta] = -entries, 0.0, 0.0
+        solver = quiet_highs(
+            threads=1, primal_feasibility_tolerance=_TAIL_TOLERANCE, dual_feasibility_tolerance=_TAIL_TOLERANCE
+        )
+        solver.passModel(
+            linear_model(
+                costs,
+                lower,
+                upper,
+                matrix,
+                np.concatenate([np.concatenate([low, none]) + moved, held]),
+                np.concatenate([np.concatenate([high, rules.limits, first.limits]) + moved, held]),
+            )
+        )
+        return solver
+
+    def _by_holdings(self, rows: sp.csr_array) -> tuple[sp.csr_array, Vector]:
+        """Rows over the columns of the layout in what is held where they speak of that as a purchase less a sale: the
+        fewer entries, the sooner the simplex is there. And what that adds to their limits.
+        """
+        names = self._columns.names
+        bought, sold = rows[:, :names], rows[:, names : 2 * names]
+        held = sp.csr_array(bought - bought * ((bought + sold) != 0))
+        rest = rows[:, 2 * names :]
+        threshold_and_theta = sp.csr_array((rows.shape[0], 2))
+        changed = sp.hstack([bought - held, sold + held, rest, held, threshold_and_theta])
+        return sp.csr_array(changed), held @ self._start.holdings
+
+    def solve(self, limits: Limits) -> Policy:
+        """The best policy, checked outside the solver.
+
+        Raises:
+            NotSolved: HiGHS does not solve a program of it, or rows are not enough after so many rounds.
+            OutOfTime: the user's time limit ended it.
+        """
+        held, tail, clock = self._start.holdings, self._tail, limits.clock()
+        begin = held if held.any() else np.ones(len(held))
+        losses = -(self._values @ begin)
+        count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
+        self._add_draws(np.argsort(-losses, kind="stable")[:count])
+        if self._known is None:
+            self._add_cut(self._node.p)
+        for _ in range(_TAIL_ROUNDS):
+            run_highs(self._solver)
+            clock.refuse_late()
+            status = self._solver.getModelStatus()
+            if status != highspy.HighsModelStatus.kOptimal:
+                raise NotSolved(self._solver.modelStatusToString(status))
+            x = np.array(self._solver.getSolution().col_value)
+            if not self._tightened(x):
+                return self._followed(x)
+        raise NotSolved(f"rows are not enough after {_TAIL_ROUNDS} rounds")
+
+    def _tightened(self, x: Vector) -> bool:
+        """Whether rows were added that the point breaks."""
+        trade, tail = self._columns.trade(x), self._tail
+        cash, threshold = float(x[self._columns.cash]), float(x[self._threshold])
+        cuts = [epigraph.cut(x, trade) for epigraph in self._epigraphs]
+        if self._mandate.impact is not None:
+            cuts.append(impact_cuts(x, self._mandate.impact, self._columns))
+        every = Cuts.all([tangents for tangents, below in cuts if below > _TANGENT_MET], self._columns.total)
+        rows, moved = self._by_holdings(every.rows)
+        self._add_rows(rows, -np.inf, every.limits + moved)
+        drawn = self._drawn(x[self._held : self._threshold], cash)
+        excess = np.maximum(drawn - threshold, 0.0)
+        shortfall = threshold + excess.reshape(self._leaves, -1).mean(axis=1) / (1 - tail.level)
+        tree = self._staged.tree
+        plain = 1 - tree.leaf_growth @ x[self._held : self._threshold] - tree.leaf_cash_growth * cash
+        value = (1 - tail.weight) * plain + tail.weight * shortfall
+        q = self._node.ambiguity.adversary(value, self._node.p)
+        claimed = self._claimed(x)
+        if float(q @ value) - claimed > _TAIL_MET * max(1.0, abs(claimed)):
+            missing = np.flatnonzero((excess > 0) & (self._of_draw < 0))
+            self._add_draws(missing[np.argsort(-excess[missing], kind="stable")[:_ADDED]])
+            is_new = self._known is None and not any(np.array_equal(q, met) for met, _ in self._cuts)
+            if is_new:
+                self._add_cut(q)
+            if is_new or len(missing):  # else all that is over is what the solver calls zero
+                return True
+        return bool(len(every.limits))
+
+    def _claimed(self, x: Vector) -> float:
+        """What the program says that the point loses."""
+        if self._known is None:
+            return float(x[self._theta])
+        at, entries = self._leaf_row(self._known)
+        drawn = np.flatnonzero(self._of_draw >= 0)
+        excess = self._known[drawn // self._draws] @ x[self._of_draw[drawn]]
+        return float(1 - self._tail.weight - entries @ x[at] + self._share * excess)
+
+    def _leaf_row(self, q: Vector) -> tuple[NDArray[np.int64], Vector]:
+        """Minus what leaves lose under `q`, but for excesses and a constant: the columns and their numbers."""
+        tree, rest = self._staged.tree, 1 - self._tail.weight
+        at = np.concatenate([np.arange(self._held, self._threshold), [self._columns.cash, self._threshold]])
+        held = rest * (q @ tree.leaf_growth)
+        return at, np.concatenate([held, [rest * float(q @ tree.leaf_cash_growth), -self._tail.weight]])
+
+    def _drawn(self, holdings: Vector, cash: float) -> Vector:
+        return 1 - self._values @ holdings - np.repeat(self._tail.cash_growth, self._draws) * cash
+
+    def _add_rows(self, rows: sp.csr_array, low: float, high: Vector) -> None:
+        if count := rows.shape[0]:
+            matrix = sp.csr_array(rows)
+            starts, at = matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32)
+            self._solver.addRows(count, np.full(count, low), high, matrix.nnz, starts, at, matrix.data)
+
+    def _add_draws(self, draws: NDArray[np.int64]) -> None:
+        """Excess columns and rows: values'h + cash + threshold + excess ≥ 1; each excess enters every cut."""
+        count = len(draws)
+        if not count:
+            return
+        first = self._solver.getNumCol()
+        self._of_draw[draws] = first + np.arange(count)
+        leaves, cuts = draws // self._draws, len(self._cuts)
+        costs = np.zeros(count) if self._known is None else self._share * self._known[leaves]
+        entries = -self._share * np.array([q[leaves] for q, _ in self._cuts]).reshape(cuts, count).T
+        rows = np.tile(np.array([row for _, row in self._cuts], dtype=np.int32), count)
+        starts = (np.arange(count) * cuts).astype(np.int32)
+        bounds = np.zeros(count), np.full(count, np.inf)
+        self._solver.addCols(count, costs, *bounds, len(rows), starts, rows, np.ravel(entries))
+        names = len(self._start.holdings)
+        left = np.column_stack([self._values[draws], self._tail.cash_growth[leaves], np.ones(count), np.ones(count)])
+        columns = [np.tile(np.arange(self._held, self._held + names), (count, 1))]
+        columns += [np.full((count, 1), self._columns.cash), np.full((count, 1), self._threshold)]
+        columns += [self._of_draw[draws][:, None]]
+        at = np.concatenate(columns, axis=1).astype(np.int32)
+        starts = (np.arange(count) * at.shape[1]).astype(np.int32)
+        self._solver.addRows(count, np.ones(count), np.full(count, np.inf), at.size, starts, at.ravel(), np.ravel(left))
+
+    def _add_cut(self, q: Vector) -> None:
+        """θ ≥ Σ q·value, in the losses of leaves."""
+        drawn, (at, entries) = np.flatnonzero(self._of_draw >= 0), self._leaf_row(q)
+        at = np.concatenate([at, [self._theta], self._of_draw[drawn]])
+        entries = np.concatenate([entries, [1.0], -self._share * q[drawn // self._draws]])
+        self._cuts.append((q, self._solver.getNumRow()))
+        kept = entries != 0
+        rest = 1 - self._tail.weight
+        self._solver.addRow(rest, np.inf, int(kept.sum()), at[kept].astype(np.int32), entries[kept])
+
+    def _followed(self, x: Vector) -> Policy:
+        """The policy of the last point, and the program's own residuals and bound by numpy."""
+        names = len(self._start.holdings)
+        bought, sold = x[:names], x[names : 2 * names]
+        policy = policy_from_trades(self._staged, self._start, (bought - sold)[None, :])
+        claimed = self._claimed(x)
+        model, found = self._solver.getLp(), self._solver.getSolution()
+        matrix = (model.a_matrix_.value_, model.a_matrix_.index_, model.a_matrix_.start_)
+        rows = sp.csr_array(sp.csc_array(matrix, shape=(model.num_row_, model.num_col_)))
+        sides = [np.array(side) for side in (model.row_lower_, model.row_upper_, model.col_lower_, model.col_upper_)]
+        check = linear_check(np.array(model.col_cost_), rows, *sides, x=x, prices=np.array(found.row_dual))
+        return replace(policy, solver=_BY_ROWS, canonical=check, claimed=claimed)
 
 
 def _by_cuts(
@@ -400,14 +636,78 @@ def nothing_traded(staged: MultistageMandate) -> NoTrade:
     return NoTrade(tuple(map(str, range(names))), tuple(range(names)))
 
 
-def path_loss(staged: MultistageMandate, leaf: int, start: Position, limits: Limits | None) -> float:
-    """The loss of the best policy on the path to one leaf."""
-    path = [int(staged.tree.leaf_parents[leaf])]
-    while path[0] > 0:
-        path.insert(0, int(staged.tree.parents[path[0]]))
-    chain = without_ambiguity(staged.part(path, [leaf]))
-    certain = replace(chain.tree, probabilities=np.ones(len(path)), leaf_probabilities=np.ones(1))
-    return solve_policy(replace(chain, tree=certain), start, limits).objective
+def path_losses(
+    staged: MultistageMandate, leaves: Sequence[int], start: Position, limits: Limits | None = None
+) -> Vector:
+    """(M,) the losses of the best policies on the paths to some leaves.
+
+    Raises:
+        Infeasible: limits conflict along a path.
+        NotSolved: a path has no verified policy.
+    """
+    questions = staged.paths(leaves)
+    policies = solve_side_by_side(staged, questions, leaves, [start] * len(questions), limits)
+    return np.array([policy.objective for policy in policies])
+
+
+def solve_side_by_side(
+    staged: MultistageMandate,
+    questions: Sequence[MultistageMandate],
+    leaves: Sequence[int],
+    starts: Sequence[Position],
+    limits: Limits | None = None,
+) -> list[Policy]:
+    """The best policies of questions about some `leaves` of a tree, each from a start of its own: compiled and solved
+    as one, as what is best for each is best for their sum, and checked one by one; where that fails, solved so.
+
+    Raises:
+        Infeasible: limits conflict in one.
+        NotSolved: one has no verified policy.
+    """
+    limits = limits or Limits()
+    if not questions:
+        return []
+    try:
+        return [_decided(one, limits) for one in _side_by_side(staged, questions, leaves, starts, limits)]
+    except NotSolved:
+        return [solve_policy(one, start, limits) for one, start in zip(questions, starts, strict=True)]
+
+
+def _side_by_side(
+    staged: MultistageMandate,
+    questions: Sequence[MultistageMandate],
+    leaves: Sequence[int],
+    starts: Sequence[Position],
+    limits: Limits,
+) -> list[Policy]:
+    """The same before nodes are decided that the adversary rules out.
+
+    Raises:
+        NotSolved: the solver's answer passes no check, which says nothing of each of them.
+    """
+    forest, policies = staged.forest(questions, leaves), list[Policy]()
+    program = tree_program(forest, starts)
+    for _ in range(_REPEATS + 1):
+        program.write(forest, starts)
+        status, residuals = solve_once(program.problem, _LADDER[0], limits, warm=False)
+        if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
+            raise NotSolved(status)
+        v, at, worth = program.variables, 0, 0.0
+        moves = np.asarray(v.buys.value - v.sells.value).reshape(forest.tree.growth.shape)
+        policies = []
+        for one, start in zip(questions, starts, strict=True):
+            policy = policy_from_trades(one, start, moves[at : at + one.tree.nodes])
+            refuse_broken_policy(policy, range(one.tree.nodes))
+            worth, at = worth + float(policy.solved.losses[0]), at + one.tree.nodes
+            policies.append(policy)
+        claimed = float(program.problem.value) - TIE_BREAK * float(v.buys.value.sum() + v.sells.value.sum())
+        if not abs(worth - claimed) <= _DISAGREES * max(1.0, abs(claimed)):
+            raise NotSolved(f"the formulas give {worth:.9g} where the solver says {claimed:.9g}")
+        if not staged.utility.path_aversion or all(abs(policy.residual) <= _AT_REST for policy in policies):
+            break
+        questions = [replace(policy.staged, around=policy.own_path) for policy in policies]
+        forest = staged.forest(questions, leaves)
+    return policies
 
 
 def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> MultistageMandate:
@@ -421,6 +721,6 @@ def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | 
 
     def best() -> Vector:
         plain = replace(staged, utility=LinearUtility())
-        return np.array([-path_loss(plain, leaf, start, limits) for leaf in range(staged.tree.leaves)])
+        return -path_losses(plain, range(staged.tree.leaves), start, limits)
 
     return replace(staged, utility=staged.utility.with_hindsight(best))

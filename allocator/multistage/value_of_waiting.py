@@ -29,9 +29,10 @@ from allocator.multistage.review_policy import robustness_by_axis
 from allocator.multistage.solve import (
     buy_and_hold_policy,
     least_trades,
-    path_loss,
+    path_losses,
     policy_after_first_trades,
     solve_policy,
+    solve_side_by_side,
 )
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
@@ -146,13 +147,25 @@ def wait_then_trade_policy(staged: MultistageMandate, start: Position, limits: L
         NotSolved: a part of it has no verified policy.
         Infeasible: limits conflict at some node.
     """
-    tree, first = staged.tree, buy_and_hold_policy(staged, start, least_trades(staged, start, limits))
-    every = first.bought - first.sold
-    for child in tree.children(0)[0].tolist():
-        best = wait_then_trade_policy if tree.kinds[child] == QUIET else solve_policy
-        unit = float(first.wealth_before[child])
-        below = best(staged.below(child, unit), first.start_of(child), limits)
-        every[tree.below(child)[0]] = (below.bought - below.sold) * unit
+    every, asked = np.zeros_like(staged.tree.growth), list[tuple[list[int], float, MultistageMandate, Position]]()
+
+    def idle(part: MultistageMandate, nodes: Sequence[int], begins: Position, unit: float) -> None:
+        """Wait at the first of `nodes`, whose account is worth so much of today's, and go on."""
+        first = buy_and_hold_policy(part, begins, least_trades(part, begins, limits))
+        every[nodes[0]] = (first.bought[0] - first.sold[0]) * unit
+        for child in part.tree.children(0)[0].tolist():
+            own, at = float(first.wealth_before[child]), [nodes[i] for i in part.tree.below(child)[0]]
+            below = part.below(child, own)
+            if part.tree.kinds[child] == QUIET:
+                idle(below, at, first.start_of(child), unit * own)
+            else:
+                asked.append((at, unit * own, below, first.start_of(child)))
+
+    idle(staged, range(staged.tree.nodes), start, 1.0)
+    leaves = [leaf for at, *_ in asked for leaf in staged.tree.below(at[0])[1]]
+    best = solve_side_by_side(staged, [one[2] for one in asked], leaves, [one[3] for one in asked], limits)
+    for (at, unit, *_), policy in zip(asked, best, strict=True):
+        every[at] = (policy.bought - policy.sold) * unit
     return policy_from_trades(staged, start, every)
 
 
@@ -183,7 +196,8 @@ def mean_value_trades(staged: MultistageMandate, start: Position, limits: Limits
 
 
 def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> float:
-    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, the rules unchanged. Under
+    """The expected loss under the beliefs of who knows path and scenario: one chain a leaf, all in one
+    program, the rules unchanged. Under
     a nested CVaR what the paths lose is nested as everybody's losses are.
 
     Raises:
@@ -191,8 +205,8 @@ def perfect_foresight_loss(staged: MultistageMandate, start: Position, limits: L
         NotSolved: a path has no verified policy.
     """
     reach, losses = staged.tree.reach()[1], np.zeros(staged.tree.leaves)
-    for leaf in np.flatnonzero(reach > 0):
-        losses[leaf] = path_loss(staged, int(leaf), start, limits)
+    possible = np.flatnonzero(reach > 0)
+    losses[possible] = path_losses(staged, possible.tolist(), start, limits)
     nothing_held = np.zeros_like(staged.tree.growth)  # what holding costs on the way is in the losses of the paths
     return float(nested_value(without_ambiguity(staged), losses, losses[:, None], nothing_held).losses[0])
 

@@ -398,7 +398,7 @@ class ElasticProgram:
     def _judged(self, asked: _ElasticQuery, point: Vector) -> Violation | None:
         """What a point misses, by the formulas; None where it breaks what is kept."""
         trade = self._columns.trade(point)
-        if trade.value <= _LEFT or point[self._columns.cash] < -_NEAR:
+        if trade.value <= _LEFT or point[self._columns.cash] < min(self._start.cash, 0.0) - _NEAR:
             return None
         by = self._violations(point, asked.limits)
         if any(by[member] > _NEAR for member in asked.kept):

@@ -112,12 +112,18 @@ class ProblemConstraints:
 class SinglePeriodProblem:
     """A cvxpy problem with its parameters; `write` sets them, `problem` is DPP and never rebuilt."""
 
-    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+    def __init__(self, outlook: Outlook, mandate: Mandate, *, fixed_returns: bool = False) -> None:
+        """Compile; with `fixed_returns` those of the scenarios are constants, which cvxpy formats a dozen times as fast
+        where there are many, and `write` may not change them.
+        """
         instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
         rows = mandate.rows
         self.shape = problem_shape(outlook, mandate)
         self._unit_variance = _typical_variance(outlook)
         self._full = outlook.risk.loadings.shape[1] > FEW_FACTORS * instruments
+        self._returns: Any = outlook.returns / _largest_return(outlook)
+        if not fixed_returns:
+            self._returns = FastParameter((scenarios, instruments), name="scenario returns / unit")
         self._declare(instruments, scenarios, len(rows.labels))
         self.variables = ProblemVariables(
             cp.Variable(instruments, nonneg=True, name="holdings"),
@@ -174,10 +180,9 @@ class SinglePeriodProblem:
 
     def _declare(self, instruments: int, scenarios: int, rows: int) -> None:
         self._start = FastParameter(instruments, nonneg=True, name="holdings before")
-        self._start_cash = FastParameter(nonneg=True, name="cash before")
+        self._start_cash = FastParameter(name="cash before")
         self._buying = FastParameter(instruments, nonneg=True, name="cash paid for one unit bought")
         self._selling = FastParameter(instruments, nonneg=True, name="cash received for one unit sold")
-        self._returns = FastParameter((scenarios, instruments), name="scenario returns / unit")
         self._cash_returns = FastParameter(scenarios, name="cash returns / unit")
         self._rates = FastParameter(instruments, nonneg=True, name="cost rates / unit")
         # cvxpy wants at least one element; an unused parameter is never written into the data
@@ -295,7 +300,9 @@ class SinglePeriodProblem:
         self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
         if not same_mandate:
             self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
-        self._returns.value, self._cash_returns.value = outlook.returns / unit, outlook.cash_returns / unit
+        if isinstance(self._returns, FastParameter):
+            self._returns.value = outlook.returns / unit
+        self._cash_returns.value = outlook.cash_returns / unit
         self._rates.value, self._unit.value = mandate.cost_rates / unit, unit
         if mandate.impact is not None:
             self._impact.value = mandate.impact / unit

@@ -7,14 +7,17 @@ is no plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import scipy.sparse as sp
 
+from allocator.ambiguity.balls import AnyProbabilities
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
@@ -151,12 +154,17 @@ class Program:
         Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
         hundred solves; `quick` is set where it is taken apart as far as takes little work.
         """
-        self._compiled = SinglePeriodProblem(outlook, mandate)
+        self._shape = problem_shape(outlook, mandate)
+        many = self._shape.conic and self._shape.scenarios >= MANY
+        self._cuts = _AdversaryCuts(outlook, mandate) if many else None
+        self._compiled: SinglePeriodProblem = (
+            SinglePeriodProblem(outlook, mandate) if self._cuts is None else self._cuts.compiled
+        )
         self._warm, self.explains, self.quick = warm, explains, False
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
-        return self._compiled.shape.fits(problem_shape(outlook, mandate))
+        return self._shape.fits(problem_shape(outlook, mandate))
 
     def solve(
         self,
@@ -178,8 +186,19 @@ class Program:
         """
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
-        self._compiled.write(start, outlook, mandate, trading_price)
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
+        if self._cuts is not None:
+            try:
+                if str(self._cuts) not in refused:
+                    return self._cuts.solve(start, outlook, mandate, limits, trading_price)
+            except NotSolved as error:
+                attempts.append(f"{self._cuts}: {error}")
+            except Infeasible:
+                if self.explains and (conflict := explain_conflict(start, outlook, mandate, quick=self.quick)):
+                    raise conflict from None
+                raise
+            self._compiled = SinglePeriodProblem(outlook, mandate, fixed_returns=True)
+        self._compiled.write(start, outlook, mandate, trading_price)
         for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
             status, check = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
             if check is not None and check.worst <= RESIDUAL_ALLOWED:
@@ -197,7 +216,7 @@ class Program:
 
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""
-        if self._compiled.shape.conic:
+        if self._shape.conic:
             return (CLARABEL, RELAXED, SCS)
         return (PIQP, CLARABEL) if mandate.risk_aversion > 0 else (HIGHS, CLARABEL)
 
@@ -260,6 +279,298 @@ class Program:
             unit = self._compiled.unit if rule.looks_at_gains else 1.0
             slopes.append(ConvexRuleDual(price / unit * self._compiled.scale, direction))
         return tuple(slopes)
+
+
+def kept_programs(*, explains: bool = True) -> Callable[[Outlook, Mandate], Program]:
+    """What makes a program of a question, or finds one of its shape that it made before; each solve starts cold, so
+    that no answer depends on the one before.
+    """
+    kept = list[Program]()
+
+    def fitting(outlook: Outlook, mandate: Mandate) -> Program:
+        found = next((program for program in kept if program.fits(outlook, mandate)), None)
+        if found is None:
+            found = Program(outlook, mandate, warm=False, explains=explains)
+            kept.append(found)
+            del kept[:-_KEPT]
+        return found
+
+    return fitting
+
+
+_KEPT = 32
+"""Programs of other shapes that are kept beside each other."""
+
+
+# Many scenarios: the adversary is asked for his worst probabilities one by one (adversary cuts).
+#
+# A set of a thousand scenarios takes a cone for each in its dual form; its worst member for a portfolio is known in
+# closed form. So the program of the scenarios' mean alone is solved with a row for each member met so far, and
+# asked of once more, until the worst for its solution changes nothing (Kelley 1960). Members are also asked for between
+# the solution and the best portfolio met, which halves the rounds (Ben-Ameur and Neto 2007), and rows that hold nothing
+# back are dropped, which keeps a dozen. Rules on gains, linear or convex, are rows of the same kind: their tangents.
+#
+MANY = 50
+"""Scenarios from which on a program that is conic is solved by cuts; one that is not is solved faster as it is."""
+_MOST_ROUNDS = 250
+_MET = 1e-8
+"""Of the account: how near to its bound the last solution is."""
+_TOWARDS = 0.8
+"""The part of the way to the best portfolio met at which the adversary is asked besides."""
+_IDLE = 1e-7
+"""A row whose multiplier is less holds nothing back."""
+_AT_ONCE = 50
+"""Rows of rules that are added in a round, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A row over holdings, cash, purchases, sales, wealth and θ, of the adversary (-1) or of a rule by its place."""
+
+    of: int
+    direction: Vector
+    row: Vector
+    limit: float
+
+
+class _AdversaryCuts:
+    """The program of the scenarios' mean, to which rows are added."""
+
+    def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
+        self._program = Program(*_of_mean(outlook, mandate), warm=False)
+        self.compiled: SinglePeriodProblem = self._program._compiled
+        curved = mandate.risk_aversion > 0 and not self.compiled.shape.conic
+        asked = (PIQP, CLARABEL) if curved else (CLARABEL, RELAXED)  # PIQP stops at a few nearly degenerate programs
+        self._forms = [_RowsForm(self.compiled, solver) for solver in asked]
+
+    def __str__(self) -> str:
+        """What plans call it."""
+        return f"{self._forms[0].solver} by cuts"
+
+    def solve(
+        self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits, trading_price: float
+    ) -> Solution:
+        """The solution of the whole question.
+
+        Raises:
+            Infeasible: the rules conflict.
+            NotSolved: no solver takes a program of it, or it is not met in so many rounds.
+            OutOfTime: the user's time limit ended a solver.
+        """
+        mean, small = _of_mean(outlook, mandate)
+        self.compiled.write(start, mean, small, trading_price)
+        for form in self._forms:
+            form.forget()
+        asked = _Adversary(start, outlook, mandate, self.compiled.scale)
+        kept, best = list[_Cut](), (np.inf, np.zeros(0))
+        for _ in range(_MOST_ROUNDS):
+            form, x, equations, cones = self._ask(kept, limits)
+            at = form.places
+            bound = form.objective(x)
+            duals, own = form.parted(cones, len(kept))
+            value, cut = asked.worst(x[at])
+            over = 0.0 if cut is None else value - x[at[-1]] * asked.scale
+            broken = asked.broken(x[at])
+            if over <= _MET * max(1.0, abs(bound * asked.scale)) and not broken:
+                check = canonical_check(form.with_rows(kept), x, equations, cones)
+                if check.worst > RESIDUAL_ALLOWED:
+                    raise NotSolved(f"residuals are {check.worst:.1e}")
+                form.unpack(x, equations, own)
+                found = self._program._solution(mean, small, str(self), (), check)
+                return asked.answer(found, kept, duals)
+            best = min(best, (bound * asked.scale + over, x), key=lambda one: one[0])
+            kept = [one for one, price in zip(kept, duals, strict=True) if price > _IDLE]
+            kept += [*([cut] if cut is not None else []), *broken]
+            if not asked.has_rules and len(best[1]) and best[1] is not x:
+                between = _TOWARDS * best[1] + (1 - _TOWARDS) * x
+                value, cut = asked.worst(between[at])
+                there = (form.objective(between) - between[at[-1]]) * asked.scale + value
+                best = min(best, (there, between), key=lambda one: one[0])
+                kept += [cut] if cut is not None else []
+        raise NotSolved(f"the adverse expectation is still {over:.1e} away after {_MOST_ROUNDS} rounds")
+
+    def _ask(self, kept: list[_Cut], limits: Limits) -> tuple[_RowsForm, Vector, Vector, Vector]:
+        """The first answer of a solver to the program with these rows, and in whose form it is."""
+        said = ""
+        for form in self._forms:
+            said, vectors = form.solve(kept, limits)
+            if vectors is not None:
+                return form, *vectors
+            if form.solver.proves_conflicts and said == "PrimalInfeasible":
+                raise Infeasible("infeasible: limits conflict; `rebalance` with these numbers names them")
+        raise NotSolved(said)
+
+
+def _of_mean(outlook: Outlook, mandate: Mandate) -> tuple[Outlook, Mandate]:
+    """One scenario, the mean of all, and the rules that look at no single one."""
+    p, names = outlook.probabilities, len(mandate.cost_rates)
+    mean = replace(
+        outlook,
+        scenarios=("mean",),
+        probabilities=np.ones(1),
+        returns=(p @ outlook.returns)[None, :],
+        cash_returns=np.array([p @ outlook.cash_returns]),
+    )
+    linear = tuple(rule for rule in mandate.linear_rules if not rule.rows(names).gains.any())
+    convex = tuple(rule for rule in mandate.convex_rules if not rule.looks_at_gains)
+    ambiguity = AnyProbabilities() if mandate.return_weight else mandate.ambiguity
+    return mean, replace(mandate, linear_rules=linear, convex_rules=convex, ambiguity=ambiguity)
+
+
+class _RowsForm:
+    """The program's data as a solver takes them, with room for rows."""
+
+    def __init__(self, compiled: SinglePeriodProblem, solver: Solver) -> None:
+        self._compiled, self.solver, self._data = compiled, solver, dict[str, Any]()
+
+    def forget(self) -> None:
+        """The numbers are other ones."""
+        self._data.clear()
+
+    def _open(self, limits: Limits) -> None:
+        """Data, and where holdings, cash, purchases, sales, wealth and θ stand in them."""
+        with np.errstate(invalid="ignore"):  # as in `solve_once`
+            data, self._chain, self._inverse = self._compiled.problem.get_problem_data(
+                self.solver.name, canon_backend="COO", solver_opts=self.solver.options(limits)
+            )
+        self._data = dict(data)
+        self._quadratic = "F" in data
+        self._first = len(data["G"]) if self._quadratic else data["dims"].nonneg
+        self._linear = data["q"] if self._quadratic else data["c"]
+        equations = len(data["b"]) if self._quadratic else data["dims"].zero
+        cones = len(data["G"]) if self._quadratic else len(data["b"]) - equations
+        v, worst = self._compiled.variables, self._compiled.worst
+        self.unpack(np.arange(1.0, len(self._linear) + 1), np.zeros(equations), np.zeros(cones))
+        own = [v.holdings, v.cash, v.buys, v.sells, v.wealth, *([worst.expression] if worst else [])]
+        self.places = np.concatenate([np.ravel(one.value) for one in own]).astype(int) - 1
+
+    def with_rows(self, kept: Sequence[_Cut]) -> dict[str, Any]:
+        """The data with rows below the inequalities."""
+        count, width = len(kept), len(self._linear)
+        rows = sp.csr_array(np.array([one.row[: len(self.places)] for one in kept]).reshape(count, len(self.places)))
+        rows = sp.csr_array((rows.data, self.places[rows.indices], rows.indptr), shape=(count, width))
+        limits = np.array([one.limit for one in kept])
+        data = self._data
+        if self._quadratic:
+            both = {"F": sp.csc_array(sp.vstack([data["F"], rows])), "G": np.concatenate([data["G"], limits])}
+            return {**data, **both}
+        dims = copy(data["dims"])
+        at, dims.nonneg = dims.zero + dims.nonneg, dims.nonneg + count
+        matrix, b = sp.csr_array(data["A"]), data["b"]
+        matrix = sp.csc_array(sp.vstack([matrix[:at], rows, matrix[at:]]))
+        return {**data, "A": matrix, "b": np.concatenate([b[:at], limits, b[at:]]), "dims": dims}
+
+    def solve(self, kept: Sequence[_Cut], limits: Limits) -> tuple[str, tuple[Vector, Vector, Vector] | None]:
+        """The status, and the vectors where it says that it solved."""
+        if not self._data:
+            self._open(limits)
+        data, options, clock = self.with_rows(kept), self.solver.options(limits), limits.clock()
+        raw = self._chain.solve_via_data(self._compiled.problem, data, False, False, options)
+        clock.refuse_late()
+        status = raw.info.status.name if self._quadratic else str(raw.status)
+        return status, self.solver.read(raw, data) if status in ("PIQP_SOLVED", "Solved") else None
+
+    def objective(self, x: Vector) -> float:
+        """½x'Px + q'x."""
+        curved = 0.5 * float(x @ (self._data["P"] @ x)) if "P" in self._data else 0.0
+        return curved + float(self._linear @ x)
+
+    def parted(self, cones: Vector, count: int) -> tuple[Vector, Vector]:
+        """The duals of the rows, and of what was there before."""
+        at = slice(self._first, self._first + count)
+        return np.maximum(cones[at], 0.0), np.delete(cones, at)
+
+    def unpack(self, x: Vector, equations: Vector, cones: Vector) -> None:
+        """Hand a solver's vectors to the program's variables and constraints."""
+        duals = cones if self._quadratic else np.concatenate([equations, cones])
+        info = SimpleNamespace(status=SimpleNamespace(name="PIQP_SOLVED"), primal_obj=0.0, run_time=0.0, iter=0)
+        shown = SimpleNamespace(x=x, y=equations, z=duals, info=info, status="Solved", obj_val=0.0, solve_time=0.0)
+        shown.iterations = 0
+        self._compiled.problem.unpack(self._chain.invert(shown, self._inverse))
+
+
+class _Adversary:
+    """What the scenarios say of a portfolio: the adversary's worst probabilities, and the rules on gains that it
+    breaks.
+    """
+
+    def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, scale: float) -> None:
+        self._start, self._outlook, self._mandate, self.scale = start, outlook, mandate, scale
+        self._names = len(mandate.cost_rates)
+        rows = mandate.rows
+        on_gains = rows.gains.any(axis=1) if rows.gains.shape[1] else np.zeros(len(rows.labels), dtype=bool)
+        self._linear, self._all = np.flatnonzero(on_gains), rows.on(outlook)
+        self.has_rules = bool(on_gains.any()) or any(rule.looks_at_gains for rule in mandate.convex_rules)
+        self._left = np.concatenate(
+            [
+                (self._all.holdings[self._linear]).toarray(),
+                self._all.cash[self._linear, None],
+                (self._all.buys[self._linear]).toarray(),
+                (self._all.sells[self._linear]).toarray(),
+                -self._all.wealth[self._linear, None],
+                np.zeros((len(self._linear), 1)),
+            ],
+            axis=1,
+        )
+
+    def worst(self, at: Vector) -> tuple[float, _Cut | None]:
+        """The adverse expected loss of the portfolio, and its row: θ is no less."""
+        if not self._mandate.return_weight:
+            return 0.0, None
+        losses = -self._outlook.portfolio_returns(at[: self._names], float(at[self._names]))
+        q = self._mandate.ambiguity.adversary(losses, self._outlook.probabilities)
+        row = np.zeros(len(at))
+        row[: self._names] = -(q @ self._outlook.returns) / self.scale
+        row[self._names], row[-1] = -float(q @ self._outlook.cash_returns) / self.scale, -1.0
+        return float(q @ losses), _Cut(-1, q, row, 0.0)
+
+    def broken(self, at: Vector) -> list[_Cut]:
+        """Rows of the rules on gains that the portfolio breaks, the worst of them."""
+        if not self.has_rules:
+            return []
+        here, limits = at[: self._left.shape[1]], self._all.limit[self._linear]
+        missed = self._left[:, : len(here)] @ here - limits
+        places = np.argsort(-missed)[:_AT_ONCE]
+        found = [_Cut(int(self._linear[i]), np.zeros(0), self._left[i], limits[i]) for i in places if missed[i] > _MET]
+        return found + [cut for cut in self._tangents(at) if float(cut.row[: len(at)] @ at) - cut.limit > _MET]
+
+    def _tangents(self, at: Vector) -> Iterator[_Cut]:
+        names, before = self._names, len(self._all.labels)
+        h, b, s = at[:names], at[names + 1 : 2 * names + 1], at[2 * names + 1 : 3 * names + 1]
+        trade = Trade(h, float(at[names]), b, s, 1 - float(h.sum()) - float(at[names]), 1.0)
+        for place, rule in enumerate(self._mandate.convex_rules):
+            if rule.looks_at_gains:
+                direction = rule.steepest(trade, self._outlook)
+                rows = rule.tangent(direction, self._outlook).on(self._outlook)
+                parts = [rows.holdings.toarray()[0], rows.cash, rows.buys.toarray()[0], rows.sells.toarray()[0]]
+                row = np.concatenate([*parts, -rows.wealth, [0.0]])
+                yield _Cut(before + place, direction, row, float(rows.limit[0]))
+
+    def answer(self, found: Solution, kept: Sequence[_Cut], duals: Vector) -> Solution:
+        """The solution of the program of the mean as one of the whole question: rows' multipliers where they belong."""
+        mandate, p, small = self._mandate, self._outlook.probabilities, found.multipliers
+        prices, before = np.zeros(len(self._all.labels)), len(self._all.labels)
+        prices[np.setdiff1d(np.arange(before), self._linear)] = small.rows
+        q, along = np.zeros(len(p)), {place: (0.0, np.zeros(len(p))) for place in range(len(mandate.convex_rules))}
+        for one, dual in zip(kept, duals, strict=True):
+            if one.of < 0:
+                q += dual * one.direction
+            elif one.of < before:
+                prices[one.of] += dual * self.scale
+            else:
+                price, towards = along[one.of - before]
+                along[one.of - before] = price + dual * self.scale, towards + dual * self.scale * one.direction
+        q = q + max(1 - float(q.sum()), 0.0) * p
+        own, slopes = iter(small.slopes), list[ConvexRuleDual]()
+        for place, rule in enumerate(mandate.convex_rules):
+            price, towards = along[place]
+            if not rule.looks_at_gains:
+                slopes.append(next(own))
+            else:
+                direction = rule.lawful(towards / price, self._outlook) if price > 1e-12 else None
+                slopes.append(ConvexRuleDual(price, direction))
+        adversary = mandate.ambiguity.project(q, p)
+        return replace(found, multipliers=replace(small, rows=prices, adversary=adversary, slopes=tuple(slopes)))
 
 
 def solve_once(

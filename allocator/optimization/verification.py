@@ -7,8 +7,9 @@ coordinate. The solver's multipliers only make it tight; wrong ones make it loos
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,32 @@ def canonical_check(data: Mapping[str, Any], x: Vector, equalities: Vector, cone
     upper = 0.5 * curvature + float(q @ x)
     lower = -0.5 * curvature - float(b @ equalities) - float(g @ cones) + float(at_bounds)
     return CanonicalCheck(float(primal), float(dual), abs(upper - lower) / max(1.0, abs(upper)))
+
+
+def linear_check(
+    costs: Vector,
+    rows: sp.csr_array,
+    low: Vector,
+    high: Vector,
+    lower: Vector,
+    upper: Vector,
+    *,
+    x: Vector,
+    prices: Vector,
+) -> CanonicalCheck:
+    """The same of a linear program: minimise costs·x subject to low ≤ rows·x ≤ high, lower ≤ x ≤ upper.
+
+    A price (R,) above 0 is of a row at its lower side, one below 0 of a row at its upper side.
+    """
+    used, gradient = rows @ x, costs - rows.T @ prices
+    missed = max(map(_largest, (low - used, used - high, lower - x, x - upper)))
+    sides, bounds = np.where(prices > 0, low, high), np.where(gradient > 0, lower, upper)
+    held, priced = np.isfinite(bounds), np.isfinite(sides)
+    size = max(1.0, *(_largest(np.abs(side[np.isfinite(side)])) for side in (low, high)))
+    dual = max(_largest(np.abs(gradient[~held])), _largest(np.abs(prices[~priced]))) / max(1.0, _largest(np.abs(costs)))
+    value = float(costs @ x)
+    bound = float(sides[priced] @ prices[priced]) + float(bounds[held] @ gradient[held])
+    return CanonicalCheck(missed / size, dual, abs(value - bound) / max(1.0, abs(value)))
 
 
 def _rows(data: Mapping[str, Any]) -> tuple[sp.csr_array, Vector, sp.csr_array, Vector, Vector]:
@@ -205,14 +232,38 @@ def best_dual_certificate(
     chosen = [(own, at)] if not own and found.error is None else [(own, at), (solvers, at)]
     if found.error is not None:
         chosen += [(own, found.error), (solvers, found.error)]
-    tried = [
-        _completed(start, outlook, mandate, target, found, slopes, direction, floor)
-        for slopes, direction in chosen
-        for floor in (-np.inf, found.cash)
-    ]
+    ways = [(*one, floor) for one in chosen for floor in (-np.inf, found.cash)]
+    tried = [_completed(start, outlook, mandate, target, found, *way) for way in ways]
     bounds = [lower_bound(start, outlook, mandate, at) for at in tried]
     best = int(np.argmax(bounds))
-    return tried[best], bounds[best]
+    prices, bound = tried[best], bounds[best]
+    for row in _shut(mandate, target, found.rows):
+
+        def priced(price: float, others: Vector = prices.rows, row: int = row) -> DualCertificate:
+            rows = np.where(np.arange(len(others)) == row, price, others)
+            return _completed(start, outlook, mandate, target, replace(found, rows=rows), *ways[best])
+
+        def proves(price: float) -> bool:
+            return lower_bound(start, outlook, mandate, priced(price)) >= bound - _LOST
+
+        steps = np.linspace(0.0, float(found.rows[row]), _STEPS + 1).tolist()
+        prices = priced(steps[bisect_left(steps, True, hi=_STEPS, key=proves)])
+    return prices, bound if prices is tried[best] else lower_bound(start, outlook, mandate, prices)
+
+
+_NOTHING, _LOST, _STEPS = 1e-9, 1e-11, 2**14
+
+
+def _shut(mandate: Mandate, target: Trade, prices: Vector) -> list[int]:
+    """Rows that leave nothing of what they count, such as no sales: every price above that of the first unit proves as
+    much, and only the least of them is what loosening is worth.
+    """
+    rows = mandate.rows
+    used = abs(rows.holdings) @ target.values + abs(rows.buys) @ target.bought + abs(rows.sells) @ target.sold
+    left = np.abs(rows.limit + rows.wealth * target.value / target.value_before)
+    shut = (used + np.abs(rows.cash) * target.cash <= _NOTHING * target.value_before) & (left <= _NOTHING)
+    told = ~np.isnan(rows.stated) & (prices > _NOTHING) & (rows.uses_scenario_returns == 0)
+    return [int(row) for row in np.flatnonzero(shut & told)]
 
 
 def _completed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import ceil
 from typing import Any
@@ -147,8 +147,10 @@ def dated_signals(book: Book) -> list[Signal]:
     """The dated observations, in date order."""
     if book.signals is None:
         return []
-    sources = book.settings.sources
-    return [_signal(row, said_hypothesis(sources, row) or "") for row in book.signals.to_dict("records")]
+    sources, names = book.settings.sources, list(book.signals.columns)
+    cells = zip(*(book.signals[name].tolist() for name in names), strict=True)  # to_dict takes five times as long
+    rows: Iterator[dict[Hashable, Any]] = (dict(zip(names, row, strict=True)) for row in cells)
+    return [_signal(row, said_hypothesis(sources, row) or "") for row in rows]
 
 
 def _signal(row: Mapping[Hashable, Any], hypothesis: str) -> Signal:

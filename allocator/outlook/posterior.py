@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -196,11 +196,11 @@ def settlement_in_path(question: Question, path: Matrix) -> tuple[str | None, in
     """The hypothesis that a path (T, H), in date order, has settled on, and where in the path it did so last."""
     answer: int | None = None
     since: int | None = None
-    for i, p in enumerate(path):
+    for i, p in enumerate(path.tolist()):
         if answer is not None and p[answer] < question.release:
             answer, since = None, None
-        if answer is None and p.max() >= question.threshold:
-            answer, since = int(p.argmax()), i
+        if answer is None and max(p) >= question.threshold:
+            answer, since = p.index(max(p)), i
     return None if answer is None else question.hypotheses[answer], since
 
 
@@ -327,8 +327,33 @@ def posterior_bounds(
     It rises with its prior. Disclosure and hazard are searched: a claim speaks loudest at a hazard near 1/(months since
     the lag), and one source's claim beside another's silence, or a refutation, may do so at a disclosure in between.
     It is monotone in the background where all claims are of one hypothesis and of full strength; else that is looked at
-    between its ends too.
+    between its ends too. What was asked before is not searched again: every shock of prices has the same evidence.
     """
+    asked = _content((question, ranges, signals, day))
+    if (known := _BOUNDS.get(asked)) is None:
+        if len(_BOUNDS) >= _MOST_BOUNDS:
+            _BOUNDS.clear()
+        known = _BOUNDS[asked] = _searched_bounds(question, ranges, signals, day)
+    return known
+
+
+_BOUNDS, _MOST_BOUNDS = dict[Hashable, tuple[float, float]](), 256
+
+
+def _content(value: Any) -> Hashable:
+    """Every number and word that a question is made of."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    if isinstance(value, Mapping):
+        return tuple((key, _content(one)) for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_content, value))
+    return tuple(map(_content, vars(value).values())) if is_dataclass(value) else value
+
+
+def _searched_bounds(
+    question: Question, ranges: BeliefRanges, signals: Sequence[Signal], day: dt.date
+) -> tuple[float, float]:
     claimed = {one.hypothesis for one in signals if one.kind == "claim"}
     lawful = all(one.strength == 1 for one in signals if one.kind != "evidence")
     ends = [*{*ranges.background}]

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -109,6 +108,11 @@ class Question:
         weights = np.exp(a * (np.log(a) + logs - values) - gammaln(a)) * (logs[1] - logs[0])
         weights[0] = 1 - weights[1:].sum()  # all the mass below, where nothing depends on z any more
         return values, weights
+
+    @cached_property
+    def pooled(self) -> dict[tuple[Signal, ...], PooledClaim | None]:
+        """What a claim by any source was found to say, by the signals that were seen."""
+        return {}
 
     @cached_property
     def disclosed(self) -> tuple[str, ...]:
@@ -259,25 +263,20 @@ def first_claim(question: Question, signals: Sequence[Signal], since: float, unt
     lags = {model.lag_months for model in models}
     ends = sorted({since, until, *(lag for lag in lags if since < lag < until)})
     places, weights = np.polynomial.legendre.leggauss(_QUADRATURE)
-    points = [
-        (low + (place + 1) / 2 * (high - low), weight * (high - low) / 2)
-        for low, high in pairwise(ends)  # smooth between the ends
-        for place, weight in zip(places, weights, strict=True)
-    ]
+    low, width = np.array(ends[:-1])[:, None], np.diff(ends)[:, None]  # smooth between the ends
+    at, weight = (low + (places + 1) / 2 * width).ravel(), (weights * width / 2).ravel()[:, None]
+    days = np.concatenate([[since, until], at])
     quiet, unclaimed = [], []
     for name in question.hypotheses:
         own = [source for source, models_of in question.sources.items() if name in models_of]
-
-        def still(at: float, name: str = name, own: Sequence[str] = own) -> Matrix:
-            log = np.zeros((1, len(z))) - total * (at - since)
-            for source in own:
-                log = log + source_log_likelihood(question, source, name, signals, np.array([at]), z)
-                log = log - source_log_likelihood(question, source, name, signals, np.array([since]), z)
-            return np.exp(log)
-
-        quiet.append(still(until))
+        log = np.zeros((len(days), len(z))) - total * (days - since)[:, None]
+        for source in own:
+            told = source_log_likelihood(question, source, name, signals, days, z)
+            log = log + told - told[..., :1, :]
+        still = np.exp(log)
+        quiet.append(still[..., 1:2, :])
         alone = np.zeros((1, len(z))) - np.expm1(-total * length) / total  # nothing but empty claims ends the silence
-        unclaimed.append(sum((weight * still(at) for at, weight in points), np.zeros(1)) if own else alone)
+        unclaimed.append((weight * still[..., 2:, :]).sum(axis=-2, keepdims=True) if own else alone)
     still_silent, waited = (np.array(np.broadcast_arrays(*each)) for each in (quiet, unclaimed))
     return FirstClaim(still_silent, waited, tuple(rates))
 
@@ -300,6 +299,13 @@ class PooledClaim:
 
 def pooled_claim(question: Question, signals: Sequence[Signal]) -> PooledClaim | None:
     """What a claim by any source says; None where there is none."""
+    seen = tuple(signals)
+    if seen not in question.pooled:
+        question.pooled[seen] = _pooled_claim(question, seen)
+    return question.pooled[seen]
+
+
+def _pooled_claim(question: Question, signals: Sequence[Signal]) -> PooledClaim | None:
     claim = next((signal for signal in signals if signal.source == ANY_SOURCE and signal.kind == "claim"), None)
     if claim is None or claim.since is None:
         return None

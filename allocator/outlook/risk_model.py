@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.book.price_history import historical_returns
-from allocator.errors import BadInput, Breach, setting_breach
+from allocator.errors import BadInput, Breach, lacking_extra, setting_breach
 from allocator.settings.settings import RiskSection
 from allocator.types import Matrix, Vector
 
@@ -159,8 +159,8 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     try:
         from sklearn.covariance import ledoit_wolf_shrinkage
     except ImportError:
-        cure = "pip install 'portfolio-allocator[risk]', or set risk.method = \"statistical_factors\""
-        rule, key = "needs scikit-learn, which is not installed", "source" if settings.method == "auto" else "method"
+        (rule, cure), key = lacking_extra("scikit-learn", "risk"), "source" if settings.method == "auto" else "method"
+        cure += ', or set risk.method = "statistical_factors"'
         raise BadInput([setting_breach(f"risk.{key}", getattr(settings, key), rule, cure)]) from None
     rows, names = returns.shape
     centred = returns - returns.mean(axis=0)

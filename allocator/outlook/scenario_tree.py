@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -21,7 +21,6 @@ from allocator.book.checks.question import ANY_SOURCE
 from allocator.errors import NotSolved
 from allocator.outlook.calibration import (
     announcement_share,
-    build_question,
     dated_signals,
     digestion_days,
     digestion_months,
@@ -56,10 +55,10 @@ from allocator.types import Matrix, Vector
 class ScenarioTree:
     """D decision nodes, the root first and parents before children, and L leaves, for N instruments and K scenarios.
 
-    `parents` (D,), −1 at the root; `probabilities` (D,) given the parent; `beliefs` (D, K) about the scenarios at each
-    node. `growth` (D, N) and `cash_growth` (D,) are values at a node per unit of value at its parent, before any
-    trade. A leaf hangs on decision node `leaf_parents`, is scenario `leaf_scenarios`, and has the same three: (L,),
-    (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are.
+    `parents` (D,), −1 at a root, of which a forest has several; `probabilities` (D,) given the parent; `beliefs` (D, K)
+    about the scenarios at each node. `growth` (D, N) and `cash_growth` (D,) are values at a node per unit of value at
+    its parent, before any trade. A leaf hangs on decision node `leaf_parents`, is scenario `leaf_scenarios`, and has
+    the same three: (L,), (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are.
     """
 
     names: tuple[str, ...]
@@ -105,7 +104,7 @@ class ScenarioTree:
     def on_path(self, values: Vector) -> Vector:
         """(L,) sums of `values` (D,) over the decision nodes on the way to each leaf."""
         sums = values.copy()
-        for node in range(1, self.nodes):
+        for node in np.flatnonzero(self.parents >= 0):
             sums[node] += sums[self.parents[node]]
         return sums[self.leaf_parents]
 
@@ -144,6 +143,19 @@ class ScenarioTree:
             **told,
         )
 
+    @staticmethod
+    def forest(trees: Sequence[ScenarioTree]) -> ScenarioTree:
+        """All of them side by side, each with a root of its own."""
+        first = np.cumsum([0, *(tree.nodes for tree in trees[:-1])])
+        parents = [np.where(tree.parents < 0, -1, tree.parents + at) for tree, at in zip(trees, first, strict=True)]
+        of_leaves = [tree.leaf_parents + at for tree, at in zip(trees, first, strict=True)]
+        joined: dict[str, Any] = {"parents": np.concatenate(parents), "leaf_parents": np.concatenate(of_leaves)}
+        for part in fields(ScenarioTree):
+            every = [getattr(tree, part.name) for tree in trees]
+            alike = sum(every, ()) if isinstance(every[0], tuple) else np.concatenate(every)
+            joined.setdefault(part.name, alike)
+        return ScenarioTree(**joined)
+
 
 @dataclass(frozen=True, eq=False)
 class NodeEvidence:
@@ -177,13 +189,16 @@ class ReviewTree:
     states: tuple[NodeEvidence, ...]
     evidence: Matrix
     """(D, K) logs of what the news since today multiplies the odds of the scenarios by, up to a constant a node."""
+    question: Question | None
+    """The book's, as it is believed."""
 
 
 def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
     """The tree of a book's reviews; one decision node where it has none."""
-    states = _states(book)
-    beliefs, evidence = _probabilities(book, outlook, states)
-    growth, cash, priced = _prices(book, outlook, states, evidence)
+    question = believed_question(book)
+    states = _states(book, question)
+    beliefs, evidence = _probabilities(question, outlook, states)
+    growth, cash, priced = _prices(book, question, outlook, states, evidence)
     parents, count = np.array([state.parent for state in states]), len(outlook.scenarios)
     last, above = np.setdiff1d(np.arange(len(states)), parents), np.maximum(parents, 0)
     leaf_parents, leaf_scenarios = np.repeat(last, count), np.tile(np.arange(count), len(last))
@@ -216,7 +231,7 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
         )
         for i in range(len(states))
     )
-    return ReviewTree(tree, outlooks, states, evidence)
+    return ReviewTree(tree, outlooks, states, evidence, question)
 
 
 _LUNCH = 1e-6
@@ -257,9 +272,9 @@ def _years(book: Book, day: dt.date) -> float:
     return (day - book.settings.book.as_of).days / DAYS_A_YEAR
 
 
-def _states(book: Book) -> tuple[NodeEvidence, ...]:
+def _states(book: Book, question: Question | None) -> tuple[NodeEvidence, ...]:
     """The nodes, parents before children: each review's, then the next one's."""
-    as_of, question = book.settings.book.as_of, believed_question(book)
+    as_of = book.settings.book.as_of
     states = [NodeEvidence("now", "now", as_of, as_of, tuple(dated_signals(book)), -1, 1.0)]
     if question is None:
         return tuple(states)
@@ -321,9 +336,10 @@ def _log_likelihoods(question: Question, signals: Sequence[Signal], day: dt.date
     return result
 
 
-def _probabilities(book: Book, outlook: Outlook, states: Sequence[NodeEvidence]) -> tuple[Matrix, Matrix]:
+def _probabilities(
+    question: Question | None, outlook: Outlook, states: Sequence[NodeEvidence]
+) -> tuple[Matrix, Matrix]:
     """(D, K) our beliefs at each node, and the logs of the evidence since now that moved them there."""
-    question = build_question(book)
     if question is None or len(states) == 1:
         return outlook.probabilities[None, :], np.zeros((1, len(outlook.scenarios)))
     evidence = np.array([log_evidence(question, state.signals, [state.told])[0] for state in states])
@@ -332,7 +348,7 @@ def _probabilities(book: Book, outlook: Outlook, states: Sequence[NodeEvidence])
 
 
 def _prices(
-    book: Book, outlook: Outlook, states: Sequence[NodeEvidence], evidence: Matrix
+    book: Book, question: Question | None, outlook: Outlook, states: Sequence[NodeEvidence], evidence: Matrix
 ) -> tuple[Matrix, Vector, list[PricedIn | None]]:
     """(D, N) and (D,) prices and cash at each node per unit of today's, (1 + k)^t·A_n/A_0, and what prices hold there.
 
@@ -341,7 +357,7 @@ def _prices(
     the rest as until today (`calibration.py`). Silence is news of every day, a claim or a verdict of the review that it
     comes to.
     """
-    path, question, known = market_path(book), build_question(book), outlook.priced
+    path, known = market_path(book, question), outlook.priced
     if path is None or question is None or len(states) == 1:
         return np.ones((1, len(book.instruments))), np.ones(1), [known]
     values, half, share = market_growth(book, 1 + outlook.returns), digestion_months(book), announcement_share(book)

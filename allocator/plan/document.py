@@ -24,9 +24,9 @@ from allocator.plan.certificate import CertificateRow
 from allocator.plan.follow import PolicyDeviation, input_fingerprints
 from allocator.plan.plan import FIGURES, Figures, Order, Plan
 from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proof_document
-from allocator.plan.risk_figures import RiskDocument, risk_document
+from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.plan.runs import PLAN_FORMAT
-from allocator.plan.trade_decision import TradeValue
+from allocator.plan.trade_decision import TradeValue, Turn
 from allocator.presentation import Keywords, LimitKind, LimitState, NotNegative, OutlookHeading, Row, document_of
 from allocator.rules import RuleMeasurement
 
@@ -93,6 +93,16 @@ class _ShadowPrice(TypedDict):
     bps_per_point: Annotated[float, "what one percentage point more of this limit earns, in bps of the account"]
 
 
+class LookAgainDocument(TypedDict):
+    """when to look again: what turns an order, or begins one"""
+
+    belief: Annotated[str | None, "whose probability is moved: the first answer, or the likeliest scenario"]
+    today: Annotated[float | None, "its probability"]
+    price: Annotated[Row, Turn] | None
+    probability: Annotated[Row, Turn] | None
+    every: Annotated[list[Annotated[Row, Turn]], "of every name that is traded or held"]
+
+
 class _PolicyRows(TypedDict):
     """what is done at each review, with reviews or an objective of the tree of decisions; else null"""
 
@@ -139,7 +149,7 @@ class PlanDocument(TypedDict):
     ]
     attribution: AttributionDocument | None
     figures: Annotated[dict[str, _Figures], ("before", "target", "after")]
-    risk: Annotated[dict[str, RiskDocument], ("before", "target", "after")]
+    risk: RisksDocument
     axes: Annotated[
         dict[str, Annotated[Row, AxisShare]] | None,
         "where the set is of two axes, answer and regime: what adverse probabilities of each take of the expected "
@@ -157,6 +167,12 @@ class PlanDocument(TypedDict):
         "infeasible",
     ]
     risk_source: str
+    look_again: Annotated[
+        LookAgainDocument | None,
+        "the nearest move of one price and of the belief that turn an order; the targets were solved again there and a "
+        "step before, a thousandth of the price and a point of probability; in the answer to --json --full "
+        "alone, as it takes many solves; null with reviews, and where no order is recommended",
+    ]
     policy: _PolicyRows | None
     followed: Annotated[_Followed | None, "how it follows the policy of an earlier plan.json; null without --follow"]
     fingerprints: Annotated[
@@ -187,7 +203,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "format": PLAN_FORMAT,
         "book": plan.book.outlook_heading(),
         "objective": _objective(plan),
-        "positions": _positions(plan),
+        "positions": positions_document(plan),
         "orders": list(map(document_of, plan.orders)),
         "decision": document_of(plan.decision),
         "attribution": None if plan.duals is None else attribution_document(plan),
@@ -195,7 +211,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
             name: figures_document(figures)
             for name, figures in (("before", plan.before), ("target", plan.targeted), ("after", plan.after))
         },
-        "risk": {name: risk_document(figures) for name, figures in plan.risk.items()},
+        "risk": risks_document(plan.risk),
         "axes": {name: document_of(share) for name, share in plan.axes.items()} or None,
         "scenarios": _scenarios(plan),
         "rules": rules_document(plan.measurements),
@@ -214,6 +230,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "rounding_bps": round(plan.rounding_bps, 4),
         "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
+        "look_again": None,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
         "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
@@ -225,6 +242,20 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
     if (said := plan.book.classification.document()) is not None:
         document["classification"] = said
     return document
+
+
+def look_again_document(plan: Plan) -> LookAgainDocument | None:
+    """The nearest moves, and those of every name."""
+    if plan.look_again is None:
+        return None
+    belief, (price, probability) = plan.look_again.belief, plan.nearest_turns
+    return {
+        "belief": None if belief is None else belief.name,
+        "today": None if belief is None else round(belief.today, 8),
+        "price": None if price is None else document_of(price),
+        "probability": None if probability is None else document_of(probability),
+        "every": list(map(document_of, plan.turns)),
+    }
 
 
 def _objective(plan: Plan) -> _PlanObjective:
@@ -239,7 +270,8 @@ def _objective(plan: Plan) -> _PlanObjective:
     }
 
 
-def _positions(plan: Plan) -> list[_PositionRow]:
+def positions_document(plan: Plan) -> list[_PositionRow]:
+    """Every instrument and, last, cash: what is held, at what price, and the weights before, wanted and after."""
     book, benchmark, traded = plan.book, plan.book.benchmark, {order.instrument: order for order in plan.orders}
     held, target, final = (trade.all_weights for trade in (no_trade(book), plan.target, plan.final))
     region = None if plan.no_trade is None else (plan.no_trade.low, plan.no_trade.high)

@@ -40,6 +40,7 @@ from allocator.plan.marginal import (
     risk_contributions,
 )
 from allocator.plan.plan import Plan, portfolio_figures
+from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.plan.trade_decision import Verdict
 from allocator.presentation import ByName, OutlookHeading, Row
 from allocator.rules import RuleMeasurement
@@ -277,6 +278,7 @@ class ExplainDocument(TypedDict):
     attribution: AttributionDocument
     positions: list[_ExplainedPosition]
     break_even: _BreakEvens
+    risk: RisksDocument
     instrument: _ExplainedName | None
     views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
 
@@ -291,6 +293,7 @@ def explanation_document(found: Explanation, one: NameExplanation | None = None)
         "attribution": attribution_document(plan),
         "positions": [_position(found, i) for i in range(len(plan.book.instruments) + 1)],
         "break_even": _break_even(found),
+        "risk": risks_document(plan.risk),
         "instrument": None if one is None else _about(found, one),
     }
     if views is not None:

@@ -111,7 +111,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     and what is said on its own: holdings, prices paid and signals.
     """
     settings = book.settings.model_dump(
-        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True}
+        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True, "ledger": True, "orders": True}
     )
     for key in ("return_error_names", *AXES):  # as in plans that were written before there were these keys
         if settings["robust"][key] is None:
@@ -120,6 +120,11 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["horizon"]["digestion_months"]
     if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
         del settings["mandate"]["charge_risk"]
+    for key in ("no_sales", "no_purchases", "eligible", "bands"):
+        if settings["mandate"][key] in (None, {}):
+            del settings["mandate"][key]
+    if not book.settings.cash.flow:
+        del settings["cash"]
     for key in ("confirm", "views"):
         if not settings[key]:
             del settings[key]

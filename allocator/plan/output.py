@@ -21,15 +21,11 @@ from allocator.plan.plan import Order, Plan
 from allocator.plan.runs import digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import plain_amount, plain_decimal, stable_numbers
-
-COLUMNS = (
-    "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
-    "plan_sha256",
-)  # fmt: skip
+from allocator.settings.settings import ORDER_COLUMNS, ConstantColumn, OrdersSection
 
 
 def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
-    """`orders.csv` and `plan.json` by name, each with the digest of the other.
+    """`orders.csv` and `plan.json` by name, each with the digest of the other, and what [orders] wants of them.
 
     `plan.json` names that of the bytes of `orders.csv`. Each order names that of `plan.json` as it is with
     `NO_DIGEST` in that place, as none can name what it is a part of.
@@ -44,12 +40,10 @@ def plan_files(plan: Plan, document: Mapping[str, Any]) -> dict[str, bytes]:
     whole = _plain_quantities(json.dumps(unsigned, indent=1, allow_nan=False) + "\n")
     orders = orders_csv(plan, digest(whole.encode())).encode()
     head, _, tail = whole.rpartition(NO_DIGEST)
-    return {"orders.csv": orders, "plan.json": f"{head}{digest(orders)}{tail}".encode()}
-
-
-def with_digest(plan: Plan, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document as `plan.json` has it: with the digest of the orders that belong to it."""
-    return {**document, "orders_sha256": digest(plan_files(plan, document)["orders.csv"])}
+    files = {"orders.csv": orders, "plan.json": f"{head}{digest(orders)}{tail}".encode()}
+    if (section := plan.book.settings.orders) is not None:
+        files[section.file] = order_system_csv(plan, digest(whole.encode()), section).encode()
+    return files
 
 
 NO_DIGEST = "0" * 64
@@ -64,12 +58,24 @@ def _plain_quantities(text: str) -> str:
 
 def orders_csv(plan: Plan, plan_digest: str) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
+    rows = _order_rows(plan, plan_digest)
+    return _csv([ORDER_COLUMNS, *([row[name] for name in ORDER_COLUMNS] for row in rows)])
+
+
+def order_system_csv(plan: Plan, plan_digest: str, section: OrdersSection) -> str:
+    """The same orders in the columns of an order system."""
+    rows = [
+        [column.text if isinstance(column, ConstantColumn) else row[column] for column in section.columns.values()]
+        for row in ({**row, "side": section.sides[row["side"]]} for row in _order_rows(plan, plan_digest))
+    ]
+    return _csv([[*section.columns], *rows])
+
+
+def _order_rows(plan: Plan, plan_digest: str) -> Iterator[dict[str, Any]]:
+    """Each order by the names of columns; its id is of the plan and its place in it."""
     settings, names = plan.book.settings.book, plan.book.exposures["name"]
     at = {name: i for i, name in enumerate(plan.book.instruments)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for order in plan.orders:
+    for number, order in enumerate(plan.orders, 1):
         row = (
             plan.book.account,
             settings.as_of.isoformat(),
@@ -84,7 +90,13 @@ def orders_csv(plan: Plan, plan_digest: str) -> str:
             settings.currency,
             plan_digest,
         )
-        writer.writerow([neutralise_formula(cell) for cell in row])
+        yield {**dict(zip(ORDER_COLUMNS, row, strict=True)), "order_id": f"{plan_digest[:16]}-{number}"}
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([neutralise_formula(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
@@ -120,7 +132,7 @@ def weights_frame(plan: Plan) -> pd.DataFrame:
 # A plugin is `write(document, folder, parameters)`: it is given the plan as plain data and an empty folder that is
 # nobody's yet, and leaves files there.
 #
-OURS = ("orders.csv", "plan.json", "run.json")
+OURS = ("orders.csv", "plan.json", "receipt.json", "run.json")
 
 
 def find_exporters(names: Sequence[str]) -> None:

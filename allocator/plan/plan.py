@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -25,7 +25,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_figures
 from allocator.plan.targets import cost_shares
-from allocator.plan.trade_decision import NoTradeRegions, TradeValue
+from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
@@ -235,6 +235,34 @@ class Plan:
         except (Infeasible, NotSolved):  # a verified plan is not lost for want of a figure beside it
             return in_bps(taken, None)
         return in_bps(taken, spent)
+
+    @cached_property
+    def look_again(self) -> LookAgain | None:
+        """What turns an order: solved when it is asked for; None with reviews, and where orders are not recommended."""
+        if self.no_trade is None or self.orders != self.weighed_orders or self.decision.verdict == "targets only":
+            return None
+        ambiguity = self.mandate.ambiguity if self.mandate.return_weight else None
+        return LookAgain(self.book, self.outlook, ambiguity, self.target, self.no_trade)
+
+    @cached_property
+    def nearest_turns(self) -> tuple[Turn | None, Turn | None]:
+        """The nearest price and the nearest belief that turn an order, or that begin one where there is none."""
+        if self.look_again is None:
+            return None, None
+        sides = {order.instrument: 1 if order.side == "buy" else -1 for order in self.orders}
+        names = [i for i in self._turnable() if self.look_again.signs[i] == sides.get(self.book.instruments[i], 0)]
+        return self.look_again.nearest([i for i in names if bool(sides) == bool(self.look_again.signs[i])])
+
+    @cached_property
+    def turns(self) -> Sequence[Turn]:
+        """Both moves of every name that is traded or held; many solves."""
+        return () if self.look_again is None else self.look_again.every(self._turnable())
+
+    def _turnable(self) -> list[int]:
+        """Names that are held or wanted, and that targets which are solved again trade alike."""
+        assert self.look_again is not None
+        wanted = (self.start.holdings > 0) | (self.look_again.signs != 0)
+        return [int(i) for i in np.flatnonzero(wanted & self.look_again.known)]
 
     @cached_property
     def risk(self) -> Mapping[str, RiskFigures]:

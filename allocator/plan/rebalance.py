@@ -117,10 +117,11 @@ def _smallest_trade(error: Infeasible, book: Book) -> tuple[Move, ...]:
 def overrides_of(move: Move, book: Book) -> list[str]:
     """What --set takes to make a move, as far as its limits are of book.toml."""
     numbers = [f"{one.id.key}={one.printed:.12g}" for one in move if one.id.key and one.limit is not None]
-    out = [(one.id.key, one.id.name) for one in move if one.limit is None]
-    for key in dict.fromkeys(key for key, _ in out):
-        listed = getattr(book.settings.mandate, key.rpartition(".")[2])
-        numbers.append(f"{key}={json.dumps([name for name in listed if (key, name) not in out])}")
+    changed = [(one.id.key, one.id.name) for one in move if one.limit is None]
+    joined = [(one.id.key, one.id.name) for one in move if one.limit is None and one.id.joins]
+    for key in dict.fromkeys(key for key, _ in changed):
+        listed = [name for name in getattr(book.settings.mandate, key.rpartition(".")[2]) if (key, name) not in changed]
+        numbers.append(f"{key}={json.dumps([*listed, *(name for of, name in joined if of == key)])}")
     return numbers
 
 
@@ -216,7 +217,8 @@ class _Trying:
             BadInput: a limit is out of its key's range.
         """
         settings = with_overrides(self.book.settings, overrides_of(move, self.book))
-        return replace(self.book, settings=settings, lot_sizes=self.book.lot_sizes * part)
+        cash = self.book.cash + settings.cash.flow - self.book.settings.cash.flow
+        return replace(self.book, settings=settings, lot_sizes=self.book.lot_sizes * part, cash=cash)
 
     def tightened(self, move: Move) -> Move:
         """A move of several that leads to a plan, without what is not needed for that, or not so far."""

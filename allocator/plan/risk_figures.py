@@ -19,17 +19,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, TypeAlias, TypedDict, cast
 
 import numpy as np
 
 from allocator.book.book import Book
+from allocator.mandate.builder import marked_down
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.presentation import ByName, NotNegative, stable_numbers
 from allocator.rules import Trade
 from allocator.rules.builder import TRADING_DAYS, daily_volume_in_money, immediate_returns
-from allocator.settings.stress import joined_shocks
+from allocator.settings.stress import ShockSection, joined_shocks
 from allocator.types import Matrix, Vector
 
 DAYS = (1, 10)
@@ -144,7 +145,8 @@ class RiskFigures:
     """Risk of N instruments and, last, of cash with what trading costs; fractions of the account before trading.
 
     `tails` are by days and level of confidence; the days are trading days, None the horizon. `volatility` is annual and
-    total. Shocks are those of the book that move prices, as losses below 0. Arrays (N + 1,) add up to their totals.
+    total. Shocks are those of the book that tell no news, as losses below 0. Arrays (N + 1,) add up to their
+    totals.
     """
 
     instruments: tuple[str, ...]
@@ -156,6 +158,11 @@ class RiskFigures:
     shocks: Mapping[str, Vector]
     liquidation: Vector | None
     """(N,) days that selling each name takes by volume, infinite where none is traded; None where it is not stated."""
+
+    @property
+    def longest(self) -> int | None:
+        """The most days over which losses are told before the horizon; None, the horizon, where none are."""
+        return max((day for day, _ in self.tails if day is not None), default=None)
 
     @property
     def effective_names(self) -> float:
@@ -197,12 +204,16 @@ def risk_figures(book: Book, outlook: Outlook, trade: Trade, participation: floa
         volatilities=variances / math.sqrt(total * outlook.years) if total > 0 else np.zeros(len(variances)),
         tails={(day, level): span.tail(beyond) for day, span in spans.items() for level, beyond in BEYOND.items()},
         shocks={
-            name: np.append(immediate_returns(book, shock, trade.values), 0.0) * amounts - paid
+            name: np.append(_at_once(book, shock, trade.values), 0.0) * amounts - paid
             for name, shock in joined_shocks(book.settings.shocks).items()
-            if shock.moves_prices or shock.unsold is not None
+            if (shock.moves_prices or shock.changes_liquidity) and not (shock.tells or shock.changes_model)
         },
         liquidation=liquidation,
     )
+
+
+def _at_once(book: Book, shock: ShockSection, held: Vector) -> Vector:
+    return (1 + immediate_returns(book, shock, held)) * (1 - marked_down(book, shock)) - 1
 
 
 class _TailRow(TypedDict):
@@ -226,7 +237,7 @@ class RiskDocument(TypedDict):
 
     volatility: Annotated[NotNegative, "annual, within scenarios and between them"]
     tails: Annotated[list[_TailRow], "of the mixture of scenarios, normal within each"]
-    shocks: Annotated[ByName, "return at once under each of [shocks] that moves prices"]
+    shocks: Annotated[ByName, "return at once under each of [shocks] that moves prices or liquidity and tells no news"]
     effective_names: Annotated[NotNegative, "1/sum of squares of shares of what is invested, cash apart"]
     largest: Annotated[ByName, "the five largest weights, cash apart"]
     days_to_liquidate: Annotated[
@@ -235,6 +246,15 @@ class RiskDocument(TypedDict):
         "is not traded at all",
     ]
     positions: list[_PositionRisk]
+
+
+RisksDocument: TypeAlias = Annotated[dict[str, RiskDocument], ("before", "target", "after")]
+"""Of what is held, of the targets, and of what is proposed."""
+
+
+def risks_document(risk: Mapping[str, RiskFigures]) -> RisksDocument:
+    """The figures of each portfolio of a plan."""
+    return {name: risk_document(figures) for name, figures in risk.items()}
 
 
 def risk_document(figures: RiskFigures) -> RiskDocument:

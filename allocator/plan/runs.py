@@ -87,10 +87,23 @@ def finished_document(run: Run) -> dict[str, Any] | None:
     if not os.path.lexists(run.folder):
         return None
     made = _manifest(run)
-    if found := [*_changed(run, made["inputs"]), *_spoiled(run, made["outputs"])]:
+    if found := [*changed_inputs(run.id, run.inputs, made["inputs"]), *_spoiled(run, made["outputs"])]:
         raise BadInput(found)
     document: dict[str, Any] = json.loads((run.folder / "plan.json").read_text(encoding="utf-8"))
     return document
+
+
+def run_of_folder(folder: Path) -> tuple[RunDocument, dict[str, Any]]:
+    """What the folder of a run was made from, and its plan.
+
+    Raises:
+        BadInput: it is no folder of a run, or its files are no longer as it wrote them.
+    """
+    run = Run(Path(os.path.realpath(folder)).name, folder, {})
+    made = _manifest(run)
+    if found := list(_spoiled(run, made["outputs"])):
+        raise BadInput(found)
+    return made, json.loads((folder / "plan.json").read_text(encoding="utf-8"))  # type: ignore[return-value]
 
 
 def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
@@ -139,16 +152,16 @@ def _manifest(run: Run) -> Mapping[str, Any]:
     return made
 
 
-def _changed(run: Run, before: Mapping[str, str]) -> Iterator[Breach]:
+def changed_inputs(run_id: str, inputs: Mapping[str, str], before: Mapping[str, str]) -> Iterator[Breach]:
     """Every input that is not what the run was made from."""
     cure = "give the new inputs a --run-id of their own, or put back the old ones"
-    for name in sorted({*before, *run.inputs}):
-        then, now = before.get(name), run.inputs.get(name)
+    for name in sorted({*before, *inputs}):
+        then, now = before.get(name), inputs.get(name)
         if then != now:
             how = "was not there" if then is None else "is gone and was there" if now is None else "was another"
             shown = None if now is None or _is_digest(now) else now
             told = f" ({then})" if then is not None and not _is_digest(then) else ""
-            yield Breach(name, None, None, shown, f"{how}{told} when run '{run.id}' was made", cure)
+            yield Breach(name, None, None, shown, f"{how}{told} when run '{run_id}' was made", cure)
 
 
 def _spoiled(run: Run, outputs: Mapping[str, str]) -> Iterator[Breach]:
@@ -403,25 +416,44 @@ def _sweep(folder: Path) -> None:
 _BESIDE = ("book.toml", "scenarios.md")
 
 
-def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
-    """The digest of every file and table that a book is read from; nothing where it cannot be read, as `load` says why.
+@dataclass(frozen=True)
+class BookInput:
+    """What a book is read from: a file or the answer of a source, its bytes, and the table of the book that it is."""
+
+    name: str
+    content: bytes
+    table: str | None = None
+
+
+def book_inputs(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> list[BookInput]:
+    """Every file and table that a book is read from; none where it cannot be read, as `load` says why.
 
     What a database or a source of another package gives is read for it: no name tells whether it has changed.
     """
-    found: dict[str, str] = {}
+    found: list[BookInput] = []
     try:
         settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
         for name in REQUIRED + OPTIONAL:
             where = getattr(settings.tables, name)
             if not isinstance(where, str):
                 raw = read_source(name, where, folder, settings.book.as_of)
-                found[raw.name] = digest(raw.frame.to_csv(index=False).encode())
+                found.append(BookInput(raw.name, raw.frame.to_csv(index=False).encode(), name))
             elif is_plain_file(folder / where):
-                found[where] = digest(read_regular_file(folder / where, where))
+                found.append(BookInput(where, read_regular_file(folder / where, where), name))
         beside = [name for name in _BESIDE if is_plain_file(folder / name)]
-        return found | {name: digest(read_regular_file(folder / name, name)) for name in beside}
+        return found + [BookInput(name, read_regular_file(folder / name, name)) for name in beside]
     except BadInput:
-        return {}
+        return []
+
+
+def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
+    """The digest of everything that a book is read from, by name."""
+    return digests_of(book_inputs(folder, overrides, as_of))
+
+
+def digests_of(inputs: Sequence[BookInput]) -> dict[str, str]:
+    """What tells inputs from others, by name."""
+    return {one.name: digest(one.content) for one in inputs}
 
 
 def refuse_changing_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -434,18 +466,26 @@ def refuse_changing_inputs(before: Mapping[str, str], after: Mapping[str, str]) 
         raise BadInput([Breach(name, None, None, None, "changed while it was read", cure) for name in moved])
 
 
-def run_inputs(book: Book, digests: Mapping[str, str], options: Mapping[str, str | None]) -> dict[str, str]:
+def run_inputs(
+    book: Book, digests: Mapping[str, str], options: Mapping[str, Any], followed: str | None = None
+) -> dict[str, str]:
     """Digests of files, options that were given (such as `--as-of`), our version and those of the plugins in use."""
     named = tables_in_use(book.settings)
     # an exporter counts where it is asked for, and a command makes no plan
     kinds = [kind for kind in named if kind not in ("exporters", "commands")]
     used = [(kind, name) for kind in kinds for name in sorted(named[kind])]
-    exports = (options.get("--export") or "").split()
     plugins = {
         f"{one.package} ({one.name})": one.version
-        for kind, name in [*used, *(("exporters", name) for name in exports)]
+        for kind, name in [*used, *(("exporters", name) for name in options["export"])]
         for one in installed_plugins(kind)
         if one.name == name
     }
-    given = {name: value for name, value in options.items() if value}
-    return {**digests, **given, **plugins, "allocator": version("portfolio-allocator"), "plan format": PLAN_FORMAT}
+    given = {
+        "--account": options["account"],
+        "--set": "; ".join(options["overrides"]),
+        "--as-of": options["as_of"],
+        "--export": " ".join(options["export"]),
+        "--follow": followed,
+    }
+    stated = {name: value for name, value in given.items() if value}
+    return {**digests, **stated, **plugins, "allocator": version("portfolio-allocator"), "plan format": PLAN_FORMAT}

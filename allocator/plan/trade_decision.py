@@ -12,17 +12,25 @@ at the price that the objective puts on them), no belief can be plausible or not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from allocator.ambiguity.sets import Ambiguity
+from allocator.book.book import Book
+from allocator.errors import Infeasible, NotSolved
+from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.resolve import ParametricSolver, has_fast_path
+from allocator.optimization.single_period import Position
+from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
+from allocator.plan.targets import solve_certified
 from allocator.presentation import Count, NotNegative, Probability, Rounded
 from allocator.rules import RuleMeasurement, RuleRows, Trade
 from allocator.settings.settings import TradingSection
@@ -196,11 +204,12 @@ class NoTradeRegions:
 
 @dataclass(frozen=True, eq=False)
 class _OwnTrade:
-    """(N,) what rules on one name alone come to: bounds of its holding, and whether it may not be traded at all."""
+    """(N,) what rules on one name alone come to: bounds of its holding, and whether it may not be bought, or sold."""
 
     low: Vector
     high: Vector
-    locked: NDArray[np.bool_]
+    unbought: NDArray[np.bool_]
+    unsold: NDArray[np.bool_]
 
 
 def no_trade_regions(
@@ -222,7 +231,7 @@ def no_trade_regions(
     own = _own(rows, touched, alone, wealth)
     low = np.clip(holdings + _over(value - spent, curvature), own.low, own.high)
     high = np.clip(holdings + _over(value - brought, curvature), own.low, own.high)
-    return NoTradeRegions(np.where(own.locked, 0.0, low / wealth), np.where(own.locked, 1.0, high / wealth))
+    return NoTradeRegions(np.where(own.unbought, 0.0, low / wealth), np.where(own.unsold, 1.0, high / wealth))
 
 
 def _marginal_value(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
@@ -244,11 +253,231 @@ def _over(gain: Vector, curvature: Vector) -> Vector:
 def _own(rows: RuleRows, touched: sp.csr_array, alone: NDArray[np.bool_], wealth: float) -> _OwnTrade:
     """Rows on one name alone as bounds, at the wealth after the targets' costs."""
     names = touched.shape[1]
-    low, high, locked = np.zeros(names), np.full(names, wealth), np.zeros(names, dtype=bool)
+    low, high, closed = np.zeros(names), np.full(names, wealth), np.zeros((2, names), dtype=bool)
     at = touched.indices[touched.indptr[:-1][alone]]
     held, limits = np.asarray(rows.holdings.sum(axis=1))[alone], (rows.limit + rows.wealth * wealth)[alone]
     caps, floors = held > 0, held < 0
     np.minimum.at(high, at[caps], limits[caps] / held[caps])
     np.maximum.at(low, at[floors], limits[floors] / held[floors])
-    locked[at[(held == 0) & (limits <= 0)]] = True
-    return _OwnTrade(low, np.maximum(high, low), locked)
+    for way, traded in zip(closed, (rows.buys, rows.sells), strict=True):
+        way[at[(np.asarray(traded.sum(axis=1))[alone] > 0) & (limits <= 0)]] = True
+    return _OwnTrade(low, np.maximum(high, low), *closed)
+
+
+# When to look again: how far the price of a name, or one belief, moves until an order turns or a trade begins.
+#
+# A name turns where the best targets no longer trade it the way they do: an order ends or becomes its contrary, or what
+# is held without one is traded. Its price moves alone, and with it what is held and the account's value; or a belief
+# moves, the other scenarios in proportion, and the set of probabilities with it. Moves are counted in steps, and each
+# that is told was solved with the one before it: at the one the name turns, at the other it does not. No-trade regions
+# only say where to begin.
+#
+PRICE_STEP, BELIEF_STEP = 0.001, 0.01
+"""What a step is: a thousandth of the price of today, a point of probability."""
+_MOST_STEPS = {-1: 950, 1: 4000}
+"""Of a price: down to a twentieth, up to five times as much."""
+_SHARP = 1e-12
+"""Of a solver: where a trade begins it is the square root of what is left of the gap that tells it from none."""
+_STILL = 1e-5
+"""Of the account: less is no trade. A step moves a trade by ten times as much, and a solver's last digits a tenth."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How far a name's own price, and the belief, move until its order turns; None where no such move was found."""
+
+    instrument: str
+    side: Annotated[Literal["sell", "buy", "hold"], "what turns"]
+    price_move: Annotated[
+        float | None, Rounded(4), "as a fraction of today's price; null where no move of it alone turns it"
+    ]
+    price: Annotated[float | None, Rounded(8), "where it turns, in the book's currency"]
+    probability: Annotated[Probability | None, Rounded(8), "of the belief, where it turns; null where none does"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Belief:
+    """A line of beliefs: `name` at probability `today`, from `if_false` (K,) to `if_true` (K,)."""
+
+    name: str
+    today: float
+    if_true: Vector
+    if_false: Vector
+
+    @staticmethod
+    def of(book: Book, outlook: Outlook) -> _Belief | None:
+        """Of the first answer where scenarios stand for answers, else of the likeliest scenario."""
+        p, said = outlook.probabilities, [book.settings.scenarios[name].hypothesis for name in outlook.scenarios]
+        first = int(np.argmax(p))
+        name, true = outlook.scenarios[first], np.arange(len(p)) == first
+        if None not in said and book.settings.hypotheses:
+            name = book.settings.hypotheses[0]
+            true = np.array([one == name for one in said])
+        today = float(p[true].sum())
+        if not 0 < today < 1:
+            return None
+        return _Belief(name, today, np.where(true, p, 0.0) / today, np.where(true, 0.0, p) / (1 - today))
+
+    def moved(self, steps: int) -> float:
+        """The probability so many steps away, which is whole points but where it is certain."""
+        whole = np.floor(self.today / BELIEF_STEP) if steps < 0 else np.ceil(self.today / BELIEF_STEP)
+        nearest = abs(whole * BELIEF_STEP - self.today) < 1e-9
+        return float((whole + steps + (0 if nearest else -np.sign(steps))) * BELIEF_STEP)
+
+    def most(self, way: int) -> int:
+        """Steps until it is certain."""
+        return next(n - 1 for n in range(1, 1000) if not -1e-9 <= self.moved(way * n) <= 1 + 1e-9)
+
+    def probabilities(self, steps: int) -> Vector:
+        """(K,) the belief so many steps away."""
+        at = min(max(self.moved(steps), 0.0), 1.0)
+        return at * self.if_true + (1 - at) * self.if_false
+
+
+class LookAgain:
+    """The moves that turn a plan's orders; targets are solved again, and certified, for every step that is asked."""
+
+    def __init__(
+        self, book: Book, outlook: Outlook, ambiguity: Ambiguity | None, target: Trade, regions: NoTradeRegions
+    ) -> None:
+        self._book, self._outlook, self._regions, self._limits = book, outlook, regions, Limits.of(book)
+        self._ambiguity, self._mandate = ambiguity, build_mandate(book, outlook, ambiguity)
+        self._fast: ParametricSolver | None = None
+        self.belief = _Belief.of(book, outlook)
+        self._programs: list[Program] = []
+        self._by_belief: dict[int, Vector | None] = {}
+        self.signs, here = _signs(target), self._solved(book, outlook, self._mandate)
+        self.known = np.zeros(len(self.signs), dtype=bool) if here is None else here == self.signs
+        """(N,) whether targets that are solved again trade a name as the plan does: not where limits were relaxed."""
+
+    def nearest(self, names: Sequence[int]) -> tuple[Turn | None, Turn | None]:
+        """Of these names the one that the least move of its own price turns, and the one that the least move of the
+        belief does; of prices the two that come first by their regions are looked at.
+        """
+        guesses = sorted((abs(np.log1p(guess)), i) for i in names for guess in self._price_guesses(i))
+        prices = [one for _, i in guesses[:2] if (one := self._priced(i)).price_move is not None]
+        price = min(prices, key=lambda one: abs(np.log1p(one.price_move or 0.0)), default=None)
+        found = [self._turning(names, way) for way in (-1, 1)] if self.belief is not None else []
+        steps = min((n for n in found if n is not None), key=abs, default=None)
+        if steps is None or self.belief is None:
+            return price, None
+        there = self._at_belief(steps)
+        assert there is not None
+        first = next(i for i in names if there[i] != self.signs[i])
+        return price, Turn(self._book.instruments[first], self._side(first), None, None, self.belief.moved(steps))
+
+    def every(self, names: Sequence[int]) -> list[Turn]:
+        """Both moves of each of these names."""
+        turns = []
+        for i in names:
+            found = [self._turning([i], way) for way in (-1, 1)] if self.belief is not None else []
+            steps = min((n for n in found if n is not None), key=abs, default=None)
+            at = None if steps is None or self.belief is None else self.belief.moved(steps)
+            turns.append(replace(self._priced(i), probability=at))
+        return turns
+
+    def _side(self, i: int) -> Literal["sell", "buy", "hold"]:
+        return "hold" if self.signs[i] == 0 else "buy" if self.signs[i] > 0 else "sell"
+
+    def _price_guesses(self, i: int) -> list[float]:
+        """Moves of a price that would bring the name's weight to the edges of its no-trade region."""
+        weight, low, high = self._book.weights[i], self._regions.low[i], self._regions.high[i]
+        edges = {1: [low], -1: [high], 0: [low, high]}[int(self.signs[i])]
+        moves = [(edge - weight) / (weight * (1 - edge)) for edge in edges if 0 < edge < 1] if weight > 0 else []
+        return [float(move) for move in moves if (move < 0) != (edges == [low]) or len(edges) == 2]
+
+    def _priced(self, i: int) -> Turn:
+        book, moves = self._book, list[float]()
+        for guess in self._price_guesses(i):
+            way = -1 if guess < 0 else 1
+
+            def turned(n: int, way: int = way) -> bool | None:
+                there = self._at_price(i, way * n)
+                return None if there is None else bool(there[i] != self.signs[i])
+
+            n = _first_turned(turned, abs(guess) / PRICE_STEP, _MOST_STEPS[way])
+            moves += [] if n is None else [way * n * PRICE_STEP]
+        move = min(moves, key=lambda one: abs(np.log1p(one)), default=None)
+        price = None if move is None else float(book.prices[i]) * (1 + move)
+        return Turn(book.instruments[i], self._side(i), move, price, None)
+
+    def _turning(self, names: Sequence[int], way: int) -> int | None:
+        """Steps of the belief, one way, until one of the names turns."""
+        assert self.belief is not None
+        at = list(names)
+
+        def turned(n: int) -> bool | None:
+            there = self._at_belief(way * n)
+            return None if there is None else bool((there[at] != self.signs[at]).any())
+
+        n = _first_turned(turned, 4.0, self.belief.most(way))
+        return None if n is None else way * n
+
+    def _at_price(self, i: int, steps: int) -> Vector | None:
+        prices = self._book.prices.copy()
+        prices[i] *= 1 + steps * PRICE_STEP
+        moved = replace(self._book, prices=prices)
+        return self._solved(moved, self._outlook, build_mandate(moved, self._outlook, self._ambiguity))
+
+    def _at_belief(self, steps: int) -> Vector | None:
+        if steps not in self._by_belief:
+            assert self.belief is not None
+            moved = replace(self._outlook, probabilities=self.belief.probabilities(steps))
+            self._by_belief[steps] = self._solved(self._book, moved, self._mandate)
+        return self._by_belief[steps]
+
+    def _solved(self, book: Book, outlook: Outlook, mandate: Mandate) -> Vector | None:
+        """(N,) the signs of what the best targets trade; None where there is no plan."""
+        start = Position(book.weights, book.cash / book.value)
+        if has_fast_path(mandate):
+            sharp = replace(self._limits, tolerance=min(self._limits.tolerance, _SHARP))
+            self._fast = self._fast or ParametricSolver(start, outlook, mandate, sharp)
+            if (found := self._fast.solve(start, outlook, mandate)) is not None:
+                return _signs(trade_of_solution(start, mandate, found.holdings, 1.0))
+        program = next((one for one in self._programs if one.fits(outlook, mandate)), None)
+        if program is None:
+            program = Program(outlook, mandate, warm=False)
+            program.explains = False
+            self._programs.append(program)
+        try:
+            return _signs(solve_certified(program, start, outlook, mandate, self._limits)[0])
+        except (Infeasible, NotSolved):
+            return None
+
+
+def _signs(target: Trade) -> Vector:
+    moved = (target.bought - target.sold) / target.value_before
+    return np.where(np.abs(moved) <= _STILL, 0.0, np.sign(moved))
+
+
+def _first_turned(turned: Callable[[int], bool | None], guess: float, most: int) -> int | None:
+    """The step from 1 to `most` that is turned and whose forerunner is not, by doubling from a guess and halving.
+
+    None where there is none, or where some step that is asked has no plan.
+    """
+    if most < 1:
+        return None
+    kept, at, step = 0, int(np.clip(np.ceil(guess - 1e-6), 1, most)), 1
+    said = turned(at)
+    while said is False and at < most:
+        kept, at, step = at, min(at + step, most), 2 * step
+        said = turned(at)
+    if not said:
+        return None
+    step = 1
+    while kept == 0 and at > 1:  # from a guess beyond, back
+        before = max(at - step, 1)
+        said = turned(before)
+        if said is None:
+            return None
+        if not said:
+            kept = before
+        else:
+            at, step = before, 2 * step
+    while at - kept > 1:
+        between = (kept + at) // 2
+        said = turned(between)
+        if said is None:
+            return None
+        kept, at = (kept, between) if said else (between, at)
+    return at

@@ -129,12 +129,12 @@ class Rows:
         self.top, self.layers = 0.0, list[Spec]()
         told = [number for number in numbers if number is not None]
         low, high = min([0.0, *told]), max([0.0, *told])
-        high = high if high > low else low + 1e-4
+        high = high if high > low else low + 1.0
         text, self.right = room * 7.2 + 4, width - 3.0
-        span = self.right - self.left
-        above, below = any(number >= 0 for number in told), low < 0
-        per_pixel = (high - low) / (span - text * (above + below))
-        self.low, self.high = low - per_pixel * text * below, high + per_pixel * text * above
+        below = text * (low < 0)
+        above = text if any(number >= 0 for number in told) else 22.0 * (low < 0)  # for the 0 below the axis
+        per_pixel = (high - low) / (self.right - self.left - below - above)
+        self.low, self.high = low - per_pixel * below, high + per_pixel * above
 
     def at(self, pixel: float) -> float:
         """The number whose place on the axis this is."""

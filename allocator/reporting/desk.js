@@ -13,6 +13,7 @@ function element(kind, text, parent, attributes = {}) {
 }
 const spoken = (knob, value) => knob.unit === "fraction" ? percent(value) : knob.unit === "switch" ? (value ? "on" : "off") : value.toFixed(1);
 const money = (amount) => Math.round(amount).toLocaleString("en-US").replace(/^-0$/, "0");
+const figure = (name, value) => name === "effective_names" ? value.toFixed(1) : percent(value);
 const words = (name) => name.replaceAll("_", " ");
 
 // Knobs.
@@ -31,7 +32,7 @@ for (const knob of desk.knobs) {
   };
   setters[knob.id](knob.value);
   input.addEventListener("input", () => {
-    const value = knob.unit === "switch" ? read() : Math.min(knob.high, Math.max(knob.low, Math.round(read() / knob.step) * knob.step));
+    const value = knob.unit === "switch" ? read() : Math.min(knob.high, Math.max(knob.low, Number((Math.round(read() / knob.step) * knob.step).toFixed(9))));
     turned[knob.id] = value; setters[knob.id](value); ask();
   });
 }
@@ -39,7 +40,8 @@ for (const knob of desk.knobs) {
 // Answers.
 async function post(path, body) {
   const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token, ...body }) });
-  return answer.json();
+  const text = await answer.text();  // a refusal is no JSON, but words
+  try { return JSON.parse(text); } catch (error) { return { error: text }; }
 }
 async function ask() {
   const own = ++asked;
@@ -98,7 +100,7 @@ function show(answer) {
   table(at("desk-scenarios"), ["return in scenario", "here", "book"], Object.entries(answer.scenarios).map(
     ([name, gain]) => [words(name), percent(gain), percent(desk.first.scenarios[name] ?? NaN)]));
   table(at("desk-figures"), ["figure", "here", "book"], Object.entries(answer.figures).map(
-    ([name, figure]) => [words(name), percent(figure), percent(desk.first.figures[name])]));
+    ([name, value]) => [words(name), figure(name, value), figure(name, desk.first.figures[name])]));
   at("desk-binding").replaceChildren();
   for (const limit of answer.binding) element("li", limit, at("desk-binding"));
 }
@@ -108,13 +110,13 @@ at("desk-keep").addEventListener("click", () => {
   kept.push(current);
   const name = (one) => one.overrides.length ? one.overrides.join(", ") : "the book";
   table(at("desk-kept"), ["kept", ...kept.map(name)], [
-    ...Object.keys(kept[0].figures).map((key) => [words(key), ...kept.map((one) => percent(one.figures[key]))]),
+    ...Object.keys(kept[0].figures).map((key) => [words(key), ...kept.map((one) => figure(key, one.figures[key]))]),
     ...desk.names.map((key) => [key, ...kept.map((one) => percent(one.weights[key]))]),
   ]);
 });
 at("desk-write").addEventListener("click", async () => {
   tell("planning whole lots …");
-  try { const done = await post("/orders", { turned, more }); tell(done.error || "wrote " + done.written.join(" and ")); }
+  try { const done = await post("/orders", { turned, more, shown: current.shown }); tell(done.error || "wrote " + done.written.join(" and ")); }
   catch (error) { tell("The desk does not answer: is it still running?"); }
 });
 at("desk-reset").addEventListener("click", () => {

@@ -15,14 +15,16 @@ from allocator.errors import AllocatorError, BadInput, Infeasible, did_you_mean
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import build_multistage_mandate
-from allocator.multistage.solve import solve_policy, with_hindsight
+from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
 from allocator.plan.rebalance import with_tried_fixes
+from allocator.plan.risk_figures import RiskDocument, risk_document, risk_figures
 from allocator.plan.targets import solve_certified
+from allocator.presentation import describe_span
 from allocator.rules import Trade
 from allocator.settings.reading import with_overrides
 
@@ -116,6 +118,7 @@ class Answer(TypedDict, total=False):
     trades: dict[str, float]
     scenarios: dict[str, float]
     figures: dict[str, float]
+    risk: RiskDocument
     binding: list[str]
     certificate: str
     conflict: str
@@ -190,12 +193,9 @@ class Desk:
         outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
         if book.settings.uses_tree:
             staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
-            policy = solve_policy(staged, start, limits)
-            mandate, told = (
-                build_mandate(book, outlook),
-                f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver}).",
-            )
-            return {**_shown(book, outlook, mandate, policy.trade(0)), "binding": [], "certificate": told}
+            policy = solve_policy(charged_nearby(charged_nearby(staged, start, limits), start, limits), start, limits)
+            told = f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver})."
+            return {**_shown(book, outlook, staged.mandates[0], policy.trade(0)), "binding": [], "certificate": told}
         stated = build_mandate(book, outlook)
         given = relax_by_tier(start, outlook, stated)
         mandate = stated if given is None else given.looser(1e-4).with_limits(stated)
@@ -221,6 +221,7 @@ def _shown(book: Book, outlook: Outlook, mandate: Mandate, target: Trade) -> Ans
     adverse = -mandate.ambiguity.worst_case(-gains, outlook.probabilities)
     bought, sold = target.bought / unit, target.sold / unit
     traded = (bought - sold) * book.value
+    risk = risk_figures(book, outlook, target, book.settings.mandate.max_participation)
     return {
         "weights": {name: round(float(part), 8) + 0.0 for name, part in zip(names, target.all_weights, strict=True)},
         "trades": {name: round(float(amount), 2) + 0.0 for name, amount in zip(book.instruments, traded, strict=True)},
@@ -229,5 +230,9 @@ def _shown(book: Book, outlook: Outlook, mandate: Mandate, target: Trade) -> Ans
             "expected_return": round(float(outlook.probabilities @ gains), 8),
             "adverse_expected_return": round(float(adverse), 8),
             "turnover": round(max(float(bought.sum()), float(sold.sum())), 8),
+            "volatility": round(risk.volatility, 8),
+            f"VaR 99% over {describe_span(risk.longest)}": round(risk.tails[risk.longest, 0.99].value_at_risk, 8),
+            "effective_names": round(risk.effective_names, 8),
         },
+        "risk": risk_document(risk),
     }

@@ -12,33 +12,28 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
-from allocator.errors import BadInput, printable
+from allocator.errors import printable, required_extra
 from allocator.reporting.charts import Spec
 from allocator.tables.files import check_file, replace_file
 
 Colours: TypeAlias = Mapping[str, str]
-LIGHT: Colours = MappingProxyType({
-    "paper": "#ffffff", "text": "#1b1f24", "muted": "#57606a", "grid": "#e3e7eb", "band": "#d5dde6",
-    "before": "#8794a4", "after": "#0b4f8a", "good": "#1a7f5a", "amber": "#b06f00", "breach": "#c22f2f",
-    "series-1": "#0072b2", "series-2": "#bf5200", "series-3": "#00805f", "series-4": "#a8497f", "series-5": "#8a6d00",
-    "series-6": "#5b6470",
-    "heat-1": "#f19a5b", "heat-2": "#f8c59f", "heat-3": "#fce6d6", "heat-4": "#f3f4f6", "heat-5": "#dbeaf7",
-    "heat-6": "#aed0ec", "heat-7": "#74aede",
-})  # fmt: skip
-"""On white. Blue and orange tell gain from loss to those who see no red or green; every shade bears black text."""
-DARK: Colours = MappingProxyType({
-    "paper": "#14181d", "text": "#e6e9ec", "muted": "#a3acb6", "grid": "#2c333b", "band": "#3a4552",
-    "before": "#76828f", "after": "#7cb8ee", "good": "#4cc38a", "amber": "#e0a030", "breach": "#ff7b72",
-    "series-1": "#58a6e0", "series-2": "#f0883e", "series-3": "#3fbf95", "series-4": "#db8cbb", "series-5": "#d4b13f",
-    "series-6": "#a9b4c0",
-    "heat-1": "#9a4a12", "heat-2": "#71401d", "heat-3": "#47301f", "heat-4": "#252b32", "heat-5": "#1e3347",
-    "heat-6": "#1d4a73", "heat-7": "#1c5f9c",
-})  # fmt: skip
-"""The same on a dark page."""
+_SCHEME = {
+    "paper": ("#ffffff", "#14181d"), "text": ("#1b1f24", "#e6e9ec"), "muted": ("#57606a", "#a3acb6"),
+    "grid": ("#e3e7eb", "#2c333b"), "band": ("#d5dde6", "#3a4552"), "before": ("#8794a4", "#76828f"),
+    "after": ("#0b4f8a", "#7cb8ee"), "good": ("#1a7f5a", "#4cc38a"), "amber": ("#b06f00", "#e0a030"),
+    "breach": ("#c22f2f", "#ff7b72"), "series-1": ("#0072b2", "#58a6e0"), "series-2": ("#bf5200", "#f0883e"),
+    "series-3": ("#00805f", "#3fbf95"), "series-4": ("#a8497f", "#db8cbb"), "series-5": ("#8a6d00", "#d4b13f"),
+    "series-6": ("#5b6470", "#a9b4c0"), "heat-1": ("#f19a5b", "#9a4a12"), "heat-2": ("#f8c59f", "#71401d"),
+    "heat-3": ("#fce6d6", "#47301f"), "heat-4": ("#f3f4f6", "#252b32"), "heat-5": ("#dbeaf7", "#1e3347"),
+    "heat-6": ("#aed0ec", "#1d4a73"), "heat-7": ("#74aede", "#1c5f9c"),
+}  # fmt: skip
+"""By day and by night. Blue and orange tell gain from loss to those who see no red or green; every shade by day bears
+black text."""
+LIGHT, DARK = (MappingProxyType({name: pair[at] for name, pair in _SCHEME.items()}) for at in (0, 1))
 PAGE: Colours = MappingProxyType({name: f"var(--{name})" for name in LIGHT} | {"text": "currentColor"})
 """Left to the page, which says what they are, by day and by night."""
 FILE = LIGHT
@@ -54,11 +49,9 @@ def svg(spec: Spec, colours: Colours, *, label: str = "") -> str:
 
 
 def _drawn(spec: Spec, colours: Colours, label: str = "") -> ElementTree.Element:
-    import vl_convert
-
     ElementTree.register_namespace("", _SVG)
     own = _as_shown(spec, colours)
-    text = vl_convert.vegalite_to_svg(own, allowed_base_urls=[])
+    text = _converter("charts").vegalite_to_svg(own, allowed_base_urls=[])
     root = ElementTree.fromstring(text)
     prefix = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
     _tidy(root, f"c{prefix}-")
@@ -164,14 +157,8 @@ def check_picture(path: str) -> None:
     _converter()
 
 
-def _converter() -> ModuleType:
-    try:
-        import vl_convert
-    except ImportError:
-        cure = "pip install 'portfolio-allocator[report]'"
-        raise BadInput.of("--plot", "drawing needs vl-convert-python", cure) from None
-    module: ModuleType = vl_convert
-    return module
+def _converter(where: str = "--plot") -> Any:
+    return required_extra("vl_convert", "vl-convert-python", "report", where)
 
 
 def write_picture(picture: Picture, path: str) -> None:

@@ -12,9 +12,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypedDict
 
-from allocator.errors import BadInput, printable
+from allocator.errors import printable, required_extra
+from allocator.presentation import describe_span
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
-from allocator.reporting.charts import Spec
+from allocator.reporting.charts import MOST, Spec
 from allocator.reporting.drawings import DARK, LIGHT, PAGE, svg
 from allocator.reporting.tables import (
     Cell,
@@ -110,6 +111,7 @@ def page_of(documents: Documents, shown: Sequence[Section], desk: Mapping[str, A
             title=f"{plan['book']['name']} · {plan['book']['as_of']}",
             book=plan["book"],
             currency=plan["book"]["currency"],
+            instruments={row["instrument"] for row in plan["positions"]},
             verdict=_verdict(plan),
             tiles=_tiles(plan),
             answers=_answers(documents),
@@ -150,7 +152,8 @@ def _tables(documents: Documents) -> Tables:
             made |= tables(document)  # type: ignore[arg-type]  # total=False: a TypedDict's get is an object
     if rows := documents.get("sources"):
         made["sources"] = sources_table(rows)
-    return {name: _fitting(table) for name, table in made.items()}
+    fitting = {name: _fitting(table) for name, table in made.items()}
+    return {name: table for name, table in fitting.items() if len(table.columns) > 1}
 
 
 _MOST_COLUMNS = 22
@@ -189,6 +192,7 @@ def _figures(section: str, documents: Documents, tables: Tables) -> Iterable[Pan
 
 _WIDE, _NARROW = 760, 340
 """Pixels across, on a desktop and on a phone."""
+_ROWS = f"at most {MOST + 1}"
 CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] = (
     ("trades", "plan", "Weights by bucket", "", plan_charts.weights_by_bucket, "buckets"),
     (
@@ -216,11 +220,12 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
         belief_charts.beliefs_after_next_signals, "next_signals",
     ),
     (
-        "returns", "returns", "Return by name and scenario", "Over the horizon; the names that differ most first.",
+        "returns", "returns", "Return by name and scenario",
+        f"Over the horizon; the names that differ most first, {_ROWS}.",
         return_charts.returns_by_scenario, "",
     ),
     (
-        "returns", "returns", "Drivers of the expected return", "By name, under the belief.",
+        "returns", "returns", "Drivers of the expected return", f"Under the belief; the largest first, {_ROWS}.",
         return_charts.drivers_of_expected_return, "",
     ),
     (
@@ -231,11 +236,11 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
     ),
     (
         "reasons", "plan", "What each order changes",
-        "In basis points of the account, by cause; what is to the right of 0 adds to the objective.",
+        f"In basis points of the account, by cause, {_ROWS}; what is to the right of 0 adds to the objective.",
         plan_charts.order_attribution, "reasons",
     ),
     (
-        "limits", "plan", "Use of each limit", "On the final whole lots, the fullest first.",
+        "limits", "plan", "Use of each limit", f"On the final whole lots, the fullest first, {_ROWS}.",
         plan_charts.limits_used, "limits",
     ),
     (
@@ -244,7 +249,8 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
         plan_charts.risk_by_instrument, "",
     ),
     (
-        "stress", "stress", "Immediate return under each shock", "The largest losses of the proposed portfolio first.",
+        "stress", "stress", "Immediate return under each shock",
+        f"The largest losses of the proposed portfolio first, {_ROWS}.",
         stress_charts.shocks_by_loss, "shocks",
     ),
     (
@@ -267,15 +273,15 @@ CHARTS: tuple[tuple[str, str, str, str, Callable[..., Spec | None], str], ...] =
 #
 def _verdict(plan: Mapping[str, Any]) -> dict[str, str]:
     decision, count = plan["decision"], len(plan["orders"])
-    measure = f"Objective ({plan['objective']['label']}) {decision['gain_bps']:+z.1f} bps against no trade"
-    spread = ""
-    if decision["positive_share"] is not None:
+    gain, spread = decision["gain_bps"], ""
+    measure = "" if gain is None else f"Objective ({plan['objective']['label']}) {gain:+z.1f} bps against no trade"
+    if count and decision["positive_share"] is not None:
         spread = (
             f"; over sampled inputs {decision['lowest_bps']:+z.1f} to {decision['highest_bps']:+z.1f} bps, median "
             f"{decision['median_bps']:+z.1f} bps, positive for {decision['positive_share']:.0%} of them"
         )
     orders = "1 order" if count == 1 else f"{count} orders"
-    return {"head": f"{decision['verdict'].capitalize()}: {orders}.", "why": f"{measure}{spread}."}
+    return {"head": f"{decision['verdict'].capitalize()}: {orders}.", "why": f"{measure}{spread}." if measure else ""}
 
 
 def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -287,10 +293,9 @@ def _tiles(plan: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
     told.append(("volatility, a year", *(f"{risk['volatility']:z.1%}" for risk in (current, proposed))))
     days = max((row["days"] for row in proposed["tails"] if row["days"] is not None), default=None)
-    over = "horizon" if days is None else "1 day" if days == 1 else f"{days} days"
     for span, key, name in (
-        (days, "value_at_risk", f"VaR 95%, {over}"),
-        (None, "expected_shortfall", "ES 95%, horizon"),
+        (days, "value_at_risk", f"VaR 95%, {describe_span(days)}"),
+        (None, "expected_shortfall", f"ES 95%, {describe_span(None)}"),
     ):
         told.append((name, *(f"{_tail(risk, span, 0.95)[key]:z.1%}" for risk in (current, proposed))))
     told.append(("effective names", *(f"{risk['effective_names']:.1f}" for risk in (current, proposed))))
@@ -314,7 +319,8 @@ def _answers(documents: Documents) -> list[tuple[str, str]]:
 
 def _trades(plan: Mapping[str, Any]) -> str:
     if not plan["orders"]:
-        return "Nothing is to be traded."
+        only = plan["decision"]["verdict"] == "targets only"
+        return "Targets only: no whole-lot orders were asked for." if only else "Nothing is to be traded."
     told = []
     for side in ("sell", "buy"):
         own = sorted((order for order in plan["orders"] if order["side"] == side), key=lambda order: -order["value"])
@@ -405,10 +411,11 @@ def _words(name: str) -> str:
 def _lines(documents: Documents) -> dict[str, tuple[str, ...]]:
     plan, lines = documents["plan"], dict[str, tuple[str, ...]]()
     proof, risk = plan["certificate"], plan["risk"]
+    kept = "1 rule" if proof["rules_checked"] == 1 else f"{proof['rules_checked']} rules"
     if not plan["orders"]:
-        lines["trades"] = ("Nothing is to be traded.",)
+        lines["trades"] = (_trades(plan),)
     lines["proof"] = (
-        f"The orders keep {proof['rules_checked']} rules and lose {plan['rounding_bps']:z.2f} bps to whole lots; the "
+        f"The orders keep {kept} and lose {plan['rounding_bps']:z.2f} bps to whole lots; the "
         f"targets are within {max(abs(proof['gap_bps']), 0.001):z.3f} bps of the best there is "
         f"({proof['solver']}, checked outside the solver).",
     )
@@ -418,9 +425,7 @@ def _lines(documents: Documents) -> dict[str, tuple[str, ...]]:
         f"Volatility {risk['after']['volatility']:.1%} a year (current {risk['before']['volatility']:.1%}); "
         f"{risk['after']['effective_names']:.1f} effective names (current {risk['before']['effective_names']:.1f}).",
         *([f"Largest: {largest}."] if largest else []),
-        "Days to liquidate: "
-        + (f"{days[1]:z.1f} (current {days[0]:z.1f})." if None not in days else
-           "unknown, as mandate.max_participation or a name's daily volume is not stated."),
+        _liquidation(*days),
         f"Of {plan['risk_source']}.",
     )  # fmt: skip
     if beliefs := documents.get("beliefs"):
@@ -447,6 +452,13 @@ def _lines(documents: Documents) -> dict[str, tuple[str, ...]]:
     if found:
         lines["inputs"] = tuple(found)
     return lines
+
+
+def _liquidation(before: float | None, after: float | None) -> str:
+    current, proposed = ("unknown" if days is None else f"{days:z.1f}" for days in (before, after))
+    why = "where mandate.max_participation or a daily volume is not stated, or a name is not traded at all"
+    told = proposed if current == proposed == "unknown" else f"{proposed} (current {current})"
+    return f"Days to liquidate: {told}{f'; unknown {why}' if None in (before, after) else ''}."
 
 
 def _sweep(documents: Documents) -> Mapping[str, Any] | None:
@@ -495,7 +507,9 @@ def as_read(cell: Cell, unit: Unit) -> str:
     formats: Mapping[Unit, str] = {"fraction": "z.1%", "bps": "z.1f", "money": "z,.0f", "price": "z,.2f"}
     if unit in formats:
         return format(cell, formats[unit])
-    return f"{cell:z,.0f}" if cell == round(cell) and abs(cell) < 1e15 else f"{cell:z,.{6 if abs(cell) >= 100 else 3}g}"
+    if not 100 <= abs(cell) < 1e15:
+        return f"{cell:z,.0f}" if cell == round(cell) and abs(cell) < 1e15 else f"{cell:z,.3g}"
+    return f"{cell:z,.{0 if cell == round(cell) else 2}f}"
 
 
 def as_printable(value: Any) -> Any:
@@ -527,10 +541,7 @@ def _file(name: str) -> str:
 
 @cache
 def _template() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise BadInput.of("report", "needs Jinja2", "pip install 'portfolio-allocator[report]'") from error
+    jinja2 = required_extra("jinja2", "Jinja2", "report", "report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["as_read"] = as_read
     return environment.from_string(_file("page.html.j2"))

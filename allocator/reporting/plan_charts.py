@@ -153,7 +153,9 @@ def risk_by_instrument(plan: Mapping[str, Any], *, width: int) -> Spec | None:
 
 def limits_used(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     """Use of each limit on the final lots, the fullest first, in the colour of its state."""
-    found = [(rule, rule["use"]) for rule in plan["rules"] if rule["use"] is not None]
+    # a breach of a limit of 0 has no use, and is beyond every other
+    found = [(rule, float("inf") if rule["use"] is None else rule["use"]) for rule in plan["rules"]
+             if rule["use"] is not None or rule["state"] == "breach"]  # fmt: skip
     if not found:
         return None
     shown = sorted(found, key=lambda each: -each[1])[:MOST]
@@ -163,7 +165,14 @@ def limits_used(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     colours = {"green": GOOD, "amber": AMBER, "breach": BREACH}
     chart.key((("below 90%", GOOD), ("from 90%", AMBER), ("breach", BREACH)))
     marks = [
-        {"name": rule["rule"], "start": 0.0, "value": drawn, "use": use, "text": unit.text(use), "y": chart.line(i)}
+        {
+            "name": rule["rule"],
+            "start": 0.0,
+            "value": drawn,
+            "use": use if use < 2 else 2.0,
+            "y": chart.line(i),
+            "text": "breach" if use == float("inf") else unit.text(use),
+        }
         for i, ((rule, use), drawn) in enumerate(zip(shown, uses, strict=True))
     ]
     for state, colour in colours.items():

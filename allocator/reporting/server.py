@@ -7,6 +7,7 @@ question is JSON, which no form of another page can send unasked.
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +23,19 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from allocator.book.book import Book
-from allocator.errors import AllocatorError, printable
+from allocator.errors import AllocatorError, did_you_mean, printable
 from allocator.reporting.desk import Desk
 from allocator.reporting.page import Documents, as_printable, report
 
-Write: TypeAlias = Callable[[Book], Sequence[Path]]
+Write: TypeAlias = Callable[[Book, Sequence[str]], Sequence[Path]]
 _MOST_BYTES = 100_000
 """Of a question: knobs and fixes are a few hundred."""
+_MOVED = (
+    "The knobs are not where they were for what is shown: nothing was written. Wait for the answer to the last turn, "
+    "or turn back, and write then."
+)
+_ASKED = ("token", "sequence", "turned", "more", "shown")
+"""What a question may hold: a misspelt `turned` would be answered of the book as it stands, or write its orders."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -49,7 +56,10 @@ class DeskServer:
         self._desk, self._write, self._is_changed, self._one = desk, write, is_changed, Lock()
         self._host = urlsplit(address).netloc
         self._hosts = {self._host, self._host.replace("127.0.0.1", "localhost")}
-        self._page = report(documents, desk_page(desk))
+        if self._host.endswith(":80"):  # which browsers leave out
+            self._hosts |= {host.removesuffix(":80") for host in self._hosts}
+        page = desk_page(desk)
+        self._page = report(documents, page | {"first": self._sealed(page["first"])})
 
     @property
     def app(self) -> Starlette:
@@ -92,17 +102,17 @@ class DeskServer:
             return JSONResponse({"error": "A question is a JSON object."}, 400, _HEADERS)
         if (refusal := self._refusal(request, asked.get("token"))) is not None:
             return refusal
-        turned, more = asked.get("turned", {}), asked.get("more", [])
-        if not isinstance(turned, dict) or not isinstance(more, list) or not all(isinstance(one, str) for one in more):
-            return JSONResponse({"error": "turned is an object of knobs, more a list of fixes."}, 400, _HEADERS)
-        return asked
+        misshapen = _misshapen(asked)
+        return JSONResponse({"error": misshapen}, 400, _HEADERS) if misshapen else asked
 
     async def _solve(self, request: Request) -> Response:
         asked = await self._question(request)
         if isinstance(asked, Response):
             return asked
         sequence = own if type(own := asked.get("sequence")) is int else 0
-        answer, status = await run_in_threadpool(self._answered, lambda: self._desk.answer(*_setting(asked)))
+        answer, status = await run_in_threadpool(
+            self._answered, lambda: self._sealed(self._desk.answer(*_setting(asked)))
+        )
         return JSONResponse({"sequence": sequence, **as_printable(answer)}, status, _HEADERS)
 
     async def _orders(self, request: Request) -> Response:
@@ -113,8 +123,18 @@ class DeskServer:
         return JSONResponse(as_printable(answer), status, _HEADERS)
 
     def _written(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        turned, more = _setting(asked)
-        return {"written": list(map(str, self._write(self._desk.at(self._desk.overrides(turned, more)))))}
+        """Only of the setting whose answer is shown: orders of any other would be of what nobody has seen."""
+        overrides, shown = self._desk.overrides(*_setting(asked)), str(asked.get("shown"))
+        if not secrets.compare_digest(shown.encode(errors="surrogatepass"), self._seal(overrides).encode()):
+            return {"error": _MOVED}
+        return {"written": list(map(str, self._write(self._desk.at(overrides), overrides)))}
+
+    def _sealed(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An answer with what its setting is written by; one that refuses has none."""
+        return {**answer, "shown": self._seal(answer["overrides"])} if "weights" in answer else answer
+
+    def _seal(self, overrides: Sequence[str]) -> str:
+        return hmac.new(self.token.encode(), json.dumps(list(overrides)).encode(), "sha256").hexdigest()
 
     def _answered(self, work: Callable[[], Mapping[str, Any]]) -> tuple[Mapping[str, Any], int]:
         """One question at a time: programs are kept, and no two may write to one."""
@@ -122,9 +142,20 @@ class DeskServer:
             if self._is_changed():
                 return {"error": "The book on disk has changed: nothing was written; start the desk again."}, 409
             try:
-                return work(), 200
+                answer = work()
+                return answer, 409 if "error" in answer else 200
             except AllocatorError as error:
                 return {"error": str(error)}, 400
+
+
+def _misshapen(asked: Mapping[str, Any]) -> str:
+    """What is wrong with the form of a question; nothing where it is right."""
+    if strange := [printable(key)[:80] for key in asked if key not in _ASKED]:
+        return f"A question has no {strange[0]!r}; {did_you_mean(strange[0], _ASKED)}."
+    turned, more = _setting(asked)
+    if not isinstance(turned, dict) or not isinstance(more, list) or not all(isinstance(one, str) for one in more):
+        return "turned is an object of knobs, more a list of fixes."
+    return ""
 
 
 def _setting(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:

@@ -10,7 +10,6 @@ from allocator.reporting.charts import (
     AFTER,
     BAND,
     BEFORE,
-    HEAT,
     MOST,
     MUTED,
     NARROW,
@@ -22,6 +21,7 @@ from allocator.reporting.charts import (
     Rows,
     Series,
     Spec,
+    diverging,
     framed,
     grouped_bars,
     largest,
@@ -81,8 +81,8 @@ def optimum_over_beliefs(stress: Mapping[str, Any], *, width: int, of: str = "")
     values = [point["objective"] if place is None else point["weights"][place] for point in points]
     sides = [sorted({point["at"][side] for point in told["points"]}) for side in (0, 1)]
     steps = [1 / max(1, len(side) - 1) for side in sides]
-    room, low, high = 64, min(values), max(values)
-    inner = min(width - room, 420)
+    shade = diverging(values)
+    inner = min(width - 64, 420)
     axes: list[dict[str, Any]] = [
         {
             "type": "quantitative",
@@ -97,26 +97,26 @@ def optimum_over_beliefs(stress: Mapping[str, Any], *, width: int, of: str = "")
         }
         for step, name in zip(steps, told["probabilities"], strict=True)
     ]
-    shades: dict[int, list[dict[str, Any]]] = {}
+    shades: dict[str, list[dict[str, Any]]] = {}
     found = {tuple(point["at"]): value for point, value in zip(points, values, strict=True)}
     for row in sides[1]:  # neighbours of one shade are one mark
-        before: tuple[int, dict[str, Any]] | None = None
+        before: tuple[str, dict[str, Any]] | None = None
         for column in sides[0]:
             value = found.get((column, row))
             if value is None:
                 before = None
                 continue
-            shade = min(len(HEAT) - 1, int((value - low) / ((high - low) or 1.0) * len(HEAT)))
-            if before is None or before[0] != shade:
+            colour = shade(value)
+            if before is None or before[0] != colour:
                 run = {"x0": column - steps[0] / 2, "y0": row - steps[1] / 2, "y1": row + steps[1] / 2}
-                shades.setdefault(shade, []).append(run)
-                before = shade, run
+                shades.setdefault(colour, []).append(run)
+                before = colour, run
             before[1]["x1"] = column + steps[0] / 2
     ends = {"x2": {"field": "x1"}, "y2": {"field": "y1"}}
     x, y = ({"field": f"{axis}0"} | own for axis, own in zip("xy", axes, strict=True))
     layers = [
-        layer({"type": "rect", "color": shade, "stroke": shade, "strokeWidth": 0.5}, marks, x=x, y=y, **ends)
-        for shade, marks in ((HEAT[i], shades[i]) for i in sorted(shades))
+        layer({"type": "rect", "color": colour, "stroke": colour, "strokeWidth": 0.5}, marks, x=x, y=y, **ends)
+        for colour, marks in shades.items()
     ]
     apart = [max(1, math.ceil(size / (inner * step))) for size, step in zip((64, 44), steps, strict=True)]
     numbers = [

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from allocator.presentation import describe_span
+
 Unit: TypeAlias = Literal["", "word", "fraction", "bps", "money", "price", "number", "date"]
 """What a column holds: text, an identifier whose underscores are spaces to people, a fraction of 1, basis points, an
 amount or a price in the book's currency, a number, a day.
@@ -75,7 +77,9 @@ def plan_tables(plan: _Row) -> Tables:
     ]
     return _present({
         "orders": _table("Orders", _ORDERS, plan["orders"], "Quantities in units of the instrument."),
-        "positions": _table("Weights by name", _POSITIONS, plan["positions"], _NO_TRADE),
+        "positions": _table("Weights by name", _POSITIONS, plan["positions"],
+                            " ".join(note for key, note in _OF_WEIGHTS.items()
+                                     if any(row[key] is not None for row in plan["positions"]))),
         "buckets": _table("Weights by bucket", [("bucket", "bucket", "word"), *weights], buckets),
         "figures": _table(
             "Figures",
@@ -111,9 +115,10 @@ _POSITIONS: _Keys = [
     ("weight_after", "proposed", "fraction"), ("active_weight_after", "proposed, active", "fraction"),
     ("no_trade_from", "no trade from", "fraction"), ("no_trade_to", "no trade to", "fraction"),
 ]  # fmt: skip
-_NO_TRADE = (
-    "Between the last two, trading this name alone is not worth its cost. Active: beyond the benchmark's weight."
-)
+_OF_WEIGHTS = {
+    "no_trade_to": "Between the last two, trading this name alone is not worth its cost.",
+    "active_weight_after": "Active: beyond the benchmark's weight.",
+}
 _SCENARIOS: _Keys = [
     ("scenario", "scenario", "word"), ("probability", "belief", "fraction"),
     ("adverse_probability", "adverse", "fraction"), ("return_before", "current", "fraction"),
@@ -157,7 +162,7 @@ def _risk_tables(risk: _Row) -> Tables:
     held = [("before", "current"), ("after", "proposed")]
     tails = [
         {
-            "over": _span(rows[0]["days"]),
+            "over": describe_span(rows[0]["days"]),
             "level": rows[0]["level"],
             **{f"{when} {key}": row[key] for (when, _), row in zip(held, rows, strict=True) for key in _TAILS},
         }
@@ -168,14 +173,19 @@ def _risk_tables(risk: _Row) -> Tables:
         *((f"{when} {key}", f"{said}: {_TAILS[key]}", "fraction") for key in _TAILS for when, said in held),
     ]  # fmt: skip
     after = risk["after"]
-    spans = [f"ES {row['level']:.0%}, {_span(row['days'])}" for row in after["tails"]]
+    spans = [f"ES {row['level']:.0%}, {describe_span(row['days'])}" for row in after["tails"]]
     by_name = [row | dict(zip(spans, row["expected_shortfall"], strict=True)) for row in after["positions"]]
     shocks, shocked = _wide(after["positions"], "shocks", "fraction")
     name: _Keys = [("instrument", "instrument", "")]
     added: _Keys = [*name, ("volatility", "volatility", "fraction"), *((span, span, "fraction") for span in spans),
                     ("days_to_liquidate", "days to liquidate", "number")]  # fmt: skip
     return {
-        "tails": _table("Value at risk (VaR) and expected shortfall (ES)", tail_keys, tails, _LOSSES),
+        "tails": _table(
+            "Value at risk (VaR) and expected shortfall (ES)",
+            tail_keys,
+            tails,
+            _LOSSES + _BEYOND * any(row[key] > 1 for row in tails for key in row if key.endswith(tuple(_TAILS))),
+        ),
         "risk_by_name": _table(
             "What each name adds to risk", added, by_name, "Of the proposed portfolio; adds up to its own."
         ),
@@ -183,15 +193,12 @@ def _risk_tables(risk: _Row) -> Tables:
     }
 
 
-def _span(days: int | None) -> str:
-    return "horizon" if days is None else f"{days} day" + "s" * (days > 1)
-
-
 _TAILS = {"value_at_risk": "VaR", "expected_shortfall": "ES"}
 _LOSSES = (
     "Losses as parts of the account, over trading days: VaR is exceeded with probability 1 − level, ES is the mean "
     "beyond it, gains are below 0. Normal within each scenario."
 )
+_BEYOND = " Above 100% that law reaches further down than prices can fall."
 
 
 def _views_tables(plan: _Row) -> Tables:
@@ -259,7 +266,10 @@ def belief_tables(beliefs: _Row) -> Tables:
         "signals": _table("Signals", _SIGNALS, beliefs["signals"], "Every signal that is called illustrative is one."),
         "next_signals": _table("What the next signal would do", [("signal", "signal", ""), *next_keys], following),
         "settled_within": _table(
-            "How soon the question is settled", [("within", "within", "word"), ("p", "probability", "fraction")], within
+            "How soon the question is settled",
+            [("within", "within", "word"), ("p", "probability", "fraction")],
+            within,
+            "At least: by silence, a verdict or the next claim. What later claims add is not counted.",
         ),
         "observations": _table("What would contradict each scenario", _CARDS, beliefs["cards"] or ()),
     })  # fmt: skip
@@ -317,7 +327,7 @@ def outlook_tables(outlook: _Row) -> Tables:
 #
 def stress_tables(stress: _Row) -> Tables:
     """What `stress --json` holds, as far as it was asked for."""
-    made: Tables = {}
+    made = _risk_tables(stress["risk"])
     if shocks := stress["shocks"]:
         rows = [{**effect, **_effects(effect)} for effect in shocks["effects"]]
         trades, rows = _wide(rows, "trades", "fraction")

@@ -6,10 +6,9 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from allocator.errors import BadInput
+from allocator.errors import required_extra
 from allocator.reporting.tables import OF_FORMAT, Cell, Table, Unit
 from allocator.tables.files import check_file, replace_file
 
@@ -73,14 +72,8 @@ def workbook(tables: Mapping[str, Table], currency: str) -> bytes:
     return written.getvalue()
 
 
-def _writer() -> ModuleType:
-    try:
-        import xlsxwriter
-    except ImportError:
-        cure = "pip install 'portfolio-allocator[report]'"
-        raise BadInput.of("--xlsx", "a workbook needs XlsxWriter", cure) from None
-    module: ModuleType = xlsxwriter
-    return module
+def _writer() -> Any:
+    return required_extra("xlsxwriter", "XlsxWriter", "report", "--xlsx")
 
 
 def _write(sheet: Worksheet, table: Table, currency: str, head: Format, formats: Mapping[Unit, Format]) -> None:

@@ -12,6 +12,8 @@ from allocator.rules.convex import ConvexRule as ConvexRule
 from allocator.rules.convex import LargestWeights as LargestWeights
 from allocator.rules.convex import VolatilityLimit as VolatilityLimit
 from allocator.rules.convex import WorstCaseFloor as WorstCaseFloor
+from allocator.rules.holdings import Band as Band
+from allocator.rules.holdings import Destination as Destination
 from allocator.rules.holdings import ExposureLimit as ExposureLimit
 from allocator.rules.holdings import InstrumentCaps as InstrumentCaps
 from allocator.rules.holdings import InstrumentFloors as InstrumentFloors
@@ -21,6 +23,7 @@ from allocator.rules.holdings import WeightAtMost as WeightAtMost
 from allocator.rules.returns import MinimumExpectedReturn as MinimumExpectedReturn
 from allocator.rules.returns import ScenarioFloor as ScenarioFloor
 from allocator.rules.returns import StressFloor as StressFloor
+from allocator.rules.rows import AIM as AIM
 from allocator.rules.rows import PERCENT as PERCENT
 from allocator.rules.rows import LinearRule as LinearRule
 from allocator.rules.rows import LooserLimit as LooserLimit
@@ -37,6 +40,10 @@ from allocator.rules.rows import one_key_one_limit as one_key_one_limit
 from allocator.rules.rows import row_slack as row_slack
 from allocator.rules.rows import stack_rows as stack_rows
 from allocator.rules.trading import Forbidden as Forbidden
+from allocator.rules.trading import LeftAlone as LeftAlone
+from allocator.rules.trading import NotEligible as NotEligible
 from allocator.rules.trading import NoTrade as NoTrade
+from allocator.rules.trading import OneWay as OneWay
+from allocator.rules.trading import PaidOut as PaidOut
 from allocator.rules.trading import Participation as Participation
 from allocator.rules.trading import Turnover as Turnover

@@ -14,6 +14,8 @@ from allocator.book.checks.rules import bucket_counts
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.rules.holdings import (
+    Band,
+    Destination,
     ExposureLimit,
     InstrumentCaps,
     InstrumentFloors,
@@ -23,8 +25,8 @@ from allocator.rules.holdings import (
 )
 from allocator.rules.plugin_rules import plugin_rules, refuse_duplicate_labels
 from allocator.rules.returns import MinimumExpectedReturn, ScenarioFloor, StressFloor
-from allocator.rules.rows import LinearRule
-from allocator.rules.trading import Forbidden, NoTrade, Participation, Turnover
+from allocator.rules.rows import AIM, LinearRule
+from allocator.rules.trading import Forbidden, LeftAlone, NotEligible, NoTrade, OneWay, PaidOut, Participation, Turnover
 from allocator.settings.mandate import WeightRange
 from allocator.settings.reading import dotted_key
 from allocator.settings.stress import ShockSection, joined_shocks
@@ -158,6 +160,7 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
         yield WeightAtLeast("cash", nobody, wanted.min_cash, 1.0, tiers.get("min_cash", 0), _key("min_cash"))
     if wanted.max_cash < 1:
         yield WeightAtMost("cash", nobody, wanted.max_cash, 1.0, tiers.get("max_cash", 0), _key("max_cash"))
+    yield from _bands(book)
     yield from _ratios(book)
     yield from _exposure_limits(book)
     yield from _on_trades(book)
@@ -215,6 +218,31 @@ def _range(
         yield WeightAtLeast(name, shares, limits.min, cash, tier, _key(kind, of, "min"))
 
 
+def _bands(book: Book) -> Iterator[LinearRule]:
+    """Bands, and what each aims at today: inside nothing, outside its edge or its target. While cash comes or goes it
+    is open: inside there is no aim, and an edge is a limit alone.
+    """
+    wanted, flows = book.settings.mandate, book.settings.cash.flow != 0
+    for name, band in wanted.bands.items():
+        shares, cash = group_shares(book, name)
+        if name in book.instruments:
+            shares, cash = np.asarray(np.array(book.instruments) == name, dtype=np.float64), 0.0
+        tier = wanted.tiers.get(f"bands.{name}", 0)
+        yield Band(name, shares, band.target, band.width, cash, tier, _key("bands", name, "width"))
+        off = float(shares @ book.weights) + cash * book.cash / book.value - band.target
+        outside = abs(off) > band.width + _INSIDE
+        if book.settings.uses_tree or (flows and not (outside and band.to == "target")):
+            continue
+        if not outside:
+            yield LeftAlone(name, shares)
+        else:
+            aim = band.target if band.to == "target" else band.target + np.copysign(band.width, off)
+            yield Destination(name, shares, float(aim), 0.0, cash, AIM)
+
+
+_INSIDE = 1e-9
+
+
 def _ratios(book: Book) -> Iterator[LinearRule]:
     wanted = book.settings.mandate
     for name, limits in wanted.ratios.items():
@@ -245,6 +273,14 @@ def _on_trades(book: Book) -> Iterator[LinearRule]:
         volumes = tuple(map(float, daily_volume_in_money(book) / book.value))
         tier = wanted.tiers.get("max_participation", 0)
         yield Participation(book.instruments, tuple(everyone), limits, volumes, tier, _key("max_participation"))
+    for key, limit in (("no_sales", wanted.no_sales), ("no_purchases", wanted.no_purchases)):
+        if limit is not None:
+            yield OneWay(key.removeprefix("no_"), limit, wanted.tiers.get(key, 0), _key(key))
+    if wanted.eligible is not None and (rest := [i for i in everyone if book.instruments[i] not in wanted.eligible]):
+        yield NotEligible(tuple(book.instruments[i] for i in rest), tuple(rest), key=_key("eligible"))
+    if book.cash < 0:
+        paid, home = book.settings.cash.paid_out, book.settings.book.currency
+        yield PaidOut(paid, paid, book.value, home, dotted_key("cash", "paid_out"))
 
 
 def _on_returns(book: Book) -> Iterator[LinearRule]:

@@ -101,6 +101,7 @@ class ColumnLayout:
     def bounds(self, epigraphs: Sequence[Epigraph]) -> tuple[Vector, Vector]:
         """Least and most of every column."""
         lower, upper = np.zeros(self.total), np.full(self.total, np.inf)
+        lower[self.cash] = min(self.start.cash, 0.0)  # what is to be paid out is a rule, and may be missed
         upper[self.names : 2 * self.names] = self.start.holdings
         for epigraph in epigraphs:
             lower[[epigraph.column, *epigraph.unbounded]] = -np.inf

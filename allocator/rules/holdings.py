@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
 
+from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
+    AIM,
     NUMBER,
     TIMES,
     LinearRule,
@@ -18,6 +22,7 @@ from allocator.rules.rows import (
     RuleMeasurement,
     RuleRows,
     Trade,
+    format_limit_percent,
     selection_matrix,
 )
 from allocator.types import Vector
@@ -106,6 +111,78 @@ class WeightAtLeast(_WeightLimit):
     """A group weighs at least `limit`: Σ shares_i·h_i ≥ limit·W."""
 
     at_most = False
+
+
+@dataclass(frozen=True, eq=False)
+class Band(OneLimit, LinearRule):
+    """A weight w = (Σ shares_i·h_i + cash_share·c) / W within `limit` of `target`: two rows, above and below, of one
+    limit.
+    """
+
+    name: str
+    shares: Vector
+    target: float
+    limit: float
+    cash_share: float = 0.0
+    tier: int = 0
+    key: str = ""
+    kind = "band"
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """One and the same."""
+        return self.limit, self.limit
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One a side."""
+        return [f"{label} ({side})" for label, side in zip(self.limit_labels, ("above", "below"), strict=True)]
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [f"{self.name} within {self._in_words(self.limit)} of {format_limit_percent(self.target)}"] * 2
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind, self.name, self.key)] * 2
+
+    def rows(self, instruments: int) -> RuleRows:
+        """w - target and target - w, of the account's value."""
+        sides, shares = np.array([1.0, -1.0]), np.outer([1.0, -1.0], self.shares)
+        return self._rows(
+            instruments,
+            holdings=sp.csr_array(shares),
+            cash=sides * self.cash_share,
+            wealth=sides * self.target + self.limit,
+        )
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """How far it is above the target, and below."""
+        del outlook
+        weight = (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
+        return self._measured(weight - self.target, self.target - weight)
+
+    def with_limits(self, limits: Sequence[float]) -> Self:
+        """Another limit, the wider of the two."""
+        return replace(self, limit=max(limits))
+
+
+class Destination(Band):
+    """Where a band brings today what is outside of it, as near as limits and whole lots let it."""
+
+    tier = AIM
+    kind = "destination"
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """Without how near."""
+        return [f"{self.name} at {format_limit_percent(self.target)}"] * 2
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> None:
+        """It is today's."""
+        del day, growth, ambiguity
 
 
 @dataclass(frozen=True, eq=False)

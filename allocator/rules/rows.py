@@ -19,6 +19,8 @@ from allocator.types import Matrix, Vector
 
 AMBER, BREACHED = 0.9, 1e-9
 """Use of a limit from which on it is told beside breaches, and what it must be missed by to be one."""
+AIM = 10
+"""The priority of what a band aims at: every limit goes before it, and it before the objective."""
 PERCENT, NUMBER, TIMES = "%", "", " x"
 """The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
 
@@ -34,11 +36,14 @@ class RuleId:
     name: str = ""
     key: str = ""
     shared: str = ""
+    joins: bool = False
+    """Where there is no limit: whether its name joins the list of its key to be rid of it, or leaves it."""
 
 
 @dataclass(frozen=True)
 class LooserLimit:
-    """A limit moved to where it is looser, as printed: what fixes are made of. Without a limit a name leaves a list.
+    """A limit moved to where it is looser, as printed: what fixes are made of. Without a limit a name leaves a
+    list, or joins it.
 
     `label` is what people call it, or its key where it is the limit of several.
     """
@@ -52,7 +57,9 @@ class LooserLimit:
     def in_words(self, name: str = "") -> str:
         """An instruction, `name` being how the limit was spoken of before."""
         if self.limit is None:
-            return f"take {self.id.name} out of {self.id.key}"
+            return (
+                f"add {self.id.name} to {self.id.key}" if self.id.joins else f"take {self.id.name} out of {self.id.key}"
+            )
         name = name or (self.label if self.label == self.id.key else f"'{self.label}'")
         verb = "raise" if self.sense > 0 else "lower"
         return f"{verb} {name} to {format_loosened(self.limit, self.sense, self.unit)}"

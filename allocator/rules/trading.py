@@ -1,4 +1,6 @@
-"""Linear rules on what is traded: turnover, participation in the market's volume, names that stay or must go."""
+"""Linear rules on what is traded: turnover, one way alone, the market's volume, what is paid out, names that stay, must
+go, or may not be bought.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
-from allocator.rules.rows import LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
+from allocator.rules.rows import AIM, LinearRule, OneLimit, RuleId, RuleMeasurement, RuleRows, Trade, selection_matrix
 from allocator.types import Vector
 
 
@@ -59,6 +61,124 @@ class Turnover(OneLimit, LinearRule):
     def with_limits(self, limits: Sequence[float]) -> Turnover:
         """Another limit, the wider of the two."""
         return replace(self, limit=max(limits))
+
+
+@dataclass(frozen=True, eq=False)
+class OneWay(OneLimit, LinearRule):
+    """Nothing is sold (or bought), or no more than `limit` of the account's value before trading: Σs ≤ limit."""
+
+    name: str
+    limit: float
+    tier: int = 0
+    key: str = ""
+    kind = "one way"
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Without a limit where it is nothing."""
+        return "no {name} beyond {limit}" if self.limit else "no {name}"
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row."""
+        every = sp.csr_array(np.ones((1, instruments)))
+        traded = {"sells": every} if self.name == "sales" else {"buys": every}
+        return self._rows(instruments, **traded, limit=np.array([self.limit]))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money traded that way, over the account's value before."""
+        del outlook
+        traded = trade.sold if self.name == "sales" else trade.bought
+        return self._measured(float(traded.sum()) / trade.value_before)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftAlone(OneLimit, LinearRule):
+    """What is inside its band is neither bought nor sold, a group together: |Σ shares_i·(b_i − s_i)| ≤ limit, which is
+    nothing unless limits or whole lots need it.
+    """
+
+    name: str
+    shares: Vector
+    limit: float = 0.0
+    tier: int = AIM
+    kind = "left alone"
+
+    @property
+    def limits(self) -> tuple[float, ...]:  # type: ignore[override]
+        """One and the same."""
+        return self.limit, self.limit
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One a way."""
+        return [f"{self.name} left alone ({way})" for way in ("purchases", "sales")]
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [f"{self.name} left alone"] * 2
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind, self.name)] * 2
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row for more of it, one for less."""
+        more = sp.csr_array(np.outer([1.0, -1.0], self.shares))
+        return self._rows(instruments, buys=more, sells=-more, limit=np.full(2, self.limit))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money that it grew by, and shrank by, over the account's value before."""
+        del outlook
+        more = float(self.shares @ (trade.bought - trade.sold)) / trade.value_before
+        return self._measured(more, -more)
+
+    def with_limits(self, limits: Sequence[float]) -> LeftAlone:
+        """Another limit, the wider of the two."""
+        return replace(self, limit=max(limits))
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> None:
+        """It is today's."""
+        del day, growth, ambiguity
+
+
+@dataclass(frozen=True, eq=False)
+class PaidOut(OneLimit, LinearRule):
+    """At least `limit` of money can be paid out, where the account is valued as if `amount` were: no less than nothing
+    is left of cash. `value` is the account's without that money.
+    """
+
+    limit: float
+    amount: float
+    value: float
+    currency: str
+    key: str = ""
+    tier = 0
+    kind, words, at_most, in_money = "paid out", "{limit} paid out", False, True
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """Money."""
+        return f" {self.currency}"
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row: cash is what is left of the amount."""
+        limit, size = np.array([(self.amount - self.limit) / self.value]), np.array([1 / self.value])
+        return self._rows(instruments, cash=np.array([-1.0]), limit=limit, size=size)
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """What could be paid out, with all the cash there is."""
+        del outlook
+        paid = self.amount + trade.cash * self.value / trade.value_before
+        return self._measured(paid, beyond=[(self.limit - paid) / self.value])
+
+    def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> None:
+        """It is paid out today."""
+        del day, growth, ambiguity
+
+    def _in_words(self, limit: float) -> str:
+        return f"{limit:,.12g} {self.currency}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,3 +301,29 @@ class Forbidden(_NothingOfEach):
         """Weights after the trades."""
         del outlook
         return self._measured(*(float(trade.values[i]) / trade.value for i in self.at))
+
+
+@dataclass(frozen=True, eq=False)
+class NotEligible(_NothingOfEach):
+    """Instruments of which nothing is bought, as they are not on the list: b_i ≤ 0."""
+
+    names: tuple[str, ...]
+    at: tuple[int, ...]
+    tier: int = 0
+    key: str = ""
+    kind = "not eligible"
+    words = "{name} is not eligible"
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """It joins the list to be bought."""
+        return [replace(one, joins=True) for one in super().ids]
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row a name."""
+        return self._rows(instruments, buys=selection_matrix(self.at, instruments))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Money spent on each, over the account's value before."""
+        del outlook
+        return self._measured(*(float(trade.bought[i]) / trade.value_before for i in self.at))

@@ -20,6 +20,14 @@ Tier = Annotated[int, Field(ge=1, le=9)]
 _TIER = {"type": "integer", "minimum": 1, "maximum": 9}
 
 
+OneWay = Annotated[
+    Fraction | None,
+    BeforeValidator(lambda said: (0.0 if said else None) if isinstance(said, bool) else said),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0, "maximum": 1}]}),
+]
+"""What may be traded one way: true is nothing of it, false any, a fraction so much."""
+
+
 class _Range(SettingsSection):
     """A floor `min` and a cap `max`, of which one is stated; their units are each range's own."""
 
@@ -64,6 +72,14 @@ class RatioRange(_Range):
         if self.group == self.to:
             raise ValueError(f"compares '{self.group}' with itself; name another bucket or group in to")
         return self
+
+
+class BandRange(SettingsSection):
+    """A weight that is left alone within `width` of `target`, and brought back from outside."""
+
+    target: Fraction = Field(description="fraction of the account's value after the trades")
+    width: float = Field(gt=0, le=1, description="how far it may be from target on either side, as a fraction too")
+    to: Literal["edge", "target"] = Field(default="edge", description="where it is brought from outside of the band")
 
 
 class LargestRange(SettingsSection):
@@ -203,6 +219,11 @@ class MandateSection(SettingsSection):
     max_participation: Positive | None = Field(
         default=None, le=10, description="traded in each name, as a multiple of its average daily volume, at most"
     )
+    no_sales: OneWay = Field(
+        default=None,
+        description="true: nothing is sold; a number: no more than that fraction of the account before trading",
+    )
+    no_purchases: OneWay = Field(default=None, description="the same of what is bought")
     min_expected_return: Return | None = Field(
         default=None,
         description="expected return over the horizon after costs, under the stated probabilities",
@@ -225,6 +246,9 @@ class MandateSection(SettingsSection):
     largest: LargestRange | None = Field(default=None, description="cap of the largest names together")
     locked: list[str] = Field(default_factory=list, description="names that are not traded at all")
     forbidden: list[str] = Field(default_factory=list, description="names of which nothing is left after the trades")
+    eligible: list[str] | None = Field(
+        default=None, description="the names that may be bought; others may be kept and sold. All, if not stated"
+    )
     weights: dict[str, WeightRange] = Field(default_factory=dict, description="range by instrument")
     issuers: dict[str, WeightRange] = Field(default_factory=dict, description="range by issuer")
     buckets: dict[str, WeightRange] = Field(
@@ -232,6 +256,9 @@ class MandateSection(SettingsSection):
         description="range by bucket of [buckets]; counts its shares of exposures.csv, which default to the label",
     )
     groups: dict[str, WeightRange] = Field(default_factory=dict, description="range by user group of [groups]")
+    bands: dict[str, BandRange] = Field(
+        default_factory=dict, description="band by instrument, bucket or user group: inside, it is left alone"
+    )
     ratios: dict[str, RatioRange] = Field(default_factory=dict, description="one bucket or group in terms of another")
     exposures: dict[str, ExposureRange] = Field(
         default_factory=dict,
@@ -255,7 +282,7 @@ class MandateSection(SettingsSection):
 REMOVED_OBJECTIVES = {"regret_ex_ante": "use 'regret', or 'return_minus_risk' with a set of [robust]"}
 """Names that books of earlier versions may state, each with its cure."""
 NO_RULES = ("objective", *OBJECTIVE_KEYS, "tiers")
-ALWAYS_HARD = ("locked", "forbidden", "tradable_from")
+ALWAYS_HARD = ("locked", "forbidden", "eligible", "tradable_from")
 """Rules that cannot be relaxed; tradable_from stands in exposures.csv."""
 
 

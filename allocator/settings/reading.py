@@ -445,6 +445,8 @@ def _breach(item: Any, source: str) -> Breach:
     place = tuple(str(part) for part in item["loc"])
     if place[0] in ("groups", "tables"):
         place = place[:2] + place[3:]  # without the kind of group or table, which the user did not write
+    elif place[:2] == ("orders", "columns"):
+        place = place[:3] + place[4:]
     value = item.get("input")
     shown = None if isinstance(value, dict | list) else str(value)[:200]
     cure = _CURES.get(item["type"], "correct it")

@@ -101,6 +101,20 @@ class LotsSection(SettingsSection):
     )
 
 
+class CashSection(SettingsSection):
+    """Cash that comes or goes on the day of the book, before anything is traded; the account's value counts it."""
+
+    paid_in: NonNegative = Field(default=0.0, le=1e15, description="arrives, in the book's currency")
+    paid_out: NonNegative = Field(
+        default=0.0, le=1e15, description="leaves; what cash does not cover is sold for, as a rule like any other"
+    )
+
+    @property
+    def flow(self) -> float:
+        """What arrives, less what leaves."""
+        return self.paid_in - self.paid_out
+
+
 DAYS_A_YEAR = 365.25
 
 
@@ -256,7 +270,7 @@ class SourceTable(SettingsSection):
 
 
 def _tells_no_password(url: str) -> str:
-    from allocator.importers.databases import address_fault
+    from allocator.importers.addresses import address_fault
 
     if fault := address_fault(url):
         raise ValueError("; ".join(fault))
@@ -268,6 +282,25 @@ class QueryTable(SettingsSection):
 
     url: Annotated[str, AfterValidator(_tells_no_password)]
     query: str = Field(pattern=r"\S")
+
+
+class LedgerSection(SettingsSection):
+    """Where every rebalance is recorded, and whether its orders wait for a note of approval."""
+
+    path: FileName = Field(default="ledger.db", description="a file of SQLite, relative to the book's folder")
+    url: Annotated[str, AfterValidator(_tells_no_password)] | None = Field(
+        default=None, description="instead of path the address of a database, with ${NAME} for what is secret"
+    )
+    require_approval: bool = Field(
+        default=False,
+        description="no orders file leaves before `allocator approve`, which is a note and no access control",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LedgerSection:
+        if self.url is not None and "path" in self.model_fields_set:
+            raise ValueError("has both path and url, and a ledger is in one place; keep one of them")
+        return self
 
 
 TABLE_KINDS: Mapping[str, type[SettingsSection]] = {"query": QueryTable, "source": SourceTable}
@@ -302,6 +335,64 @@ class TablesSection(SettingsSection):
     factors: Table = "factors.csv"
     fx: Table = "fx.csv"
     signals: Table = "signals.csv"
+
+
+ORDER_COLUMNS = (
+    "account", "as_of", "side", "instrument", "name", "quantity", "price", "currency", "value", "cost", "book_currency",
+    "plan_sha256",
+)  # fmt: skip
+"""Of orders.csv."""
+_NEEDED = ("side", "instrument", "quantity")
+
+
+class ConstantColumn(SettingsSection):
+    """A column that says the same of every order."""
+
+    text: str
+
+
+def _kind_of_column(given: object) -> str:
+    return "same" if isinstance(given, dict | ConstantColumn) else "named"
+
+
+def _names_an_order_column(name: str) -> str:
+    known = (*ORDER_COLUMNS, "order_id")
+    if name not in known:
+        near = closest_name(name, known)
+        cure = f"did you mean '{near}'?" if near else 'write { text = "…" } for what is the same of every order'
+        raise ValueError(f"is '{name}', which is no column of orders.csv: {', '.join(known)}; {cure}")
+    return name
+
+
+OrderColumn = Annotated[
+    Annotated[str, AfterValidator(_names_an_order_column), Tag("named")] | Annotated[ConstantColumn, Tag("same")],
+    Discriminator(_kind_of_column),
+]
+"""A column of orders.csv, or `order_id`, which no other order of any plan has; or the same text in every row."""
+
+
+class OrdersSection(SettingsSection):
+    """The orders once more, in the columns that an order system reads."""
+
+    file: str = Field(
+        default="order_system.csv", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.csv$", description="beside orders.csv"
+    )
+    columns: dict[str, OrderColumn] = Field(description="by the header of each of its columns, in their order")
+    sides: dict[Literal["sell", "buy"], str] = Field(
+        default={"sell": "sell", "buy": "buy"}, description="what it calls the sides"
+    )
+
+    @model_validator(mode="after")
+    def _says_what_an_order_is(self) -> OrdersSection:
+        if missing := [name for name in _NEEDED if name not in self.columns.values()]:
+            raise ValueError(f"has no column for {' and '.join(missing)}; add it to columns, by the header that it has")
+        if len({*self.sides.values()}) < 2 or len(self.sides) < 2 or not all(map(str.strip, self.sides.values())):
+            raise ValueError('must tell both sides apart; write sides = { sell = "SELL", buy = "BUY" }')
+        if odd := [name for name in self.columns if not name.strip() or not name.isprintable()]:
+            raise ValueError(f"has a column without a visible name, {odd[0]!r}; name it as the order system does")
+        if self.file == "orders.csv":
+            raise ValueError("names the file that is there in any case; choose another name")
+        return self
 
 
 EARLIER_SHARES = {"efficiency": "efficiency_share", "capital_intensity": "capital_intensity_share"}
@@ -381,6 +472,7 @@ class Settings(SettingsSection):
     costs: CostsSection = Field(default_factory=CostsSection)
     trading: TradingSection = Field(default_factory=TradingSection)
     lots: LotsSection = Field(default_factory=LotsSection)
+    cash: CashSection = Field(default_factory=CashSection)
     solver: SolverSection = Field(default_factory=SolverSection)
     question: QuestionSection | None = Field(default=None, description="turns the probabilities into a prior")
     model: ModelSection | None = Field(default=None, description="the efficiency model, which makes scenario returns")
@@ -400,6 +492,8 @@ class Settings(SettingsSection):
     shocks: dict[str, ShockSection] = Field(default_factory=dict, description="what might happen, by name")
     stress: StressSection = Field(default_factory=StressSection)
     tables: TablesSection = Field(default_factory=TablesSection)
+    orders: OrdersSection | None = Field(default=None, description="orders for an order system, beside orders.csv")
+    ledger: LedgerSection | None = Field(default=None, description="records every rebalance; without it --record does")
     plugins: PluginsSection = Field(default_factory=PluginsSection)
     confirm: list[Confirmation] = Field(default_factory=list, description="improbable data that is right, in writing")
 

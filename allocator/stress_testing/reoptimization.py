@@ -20,7 +20,7 @@ from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.resolve import CertifiedSolution, ParametricSolver
 from allocator.optimization.single_period import Position
-from allocator.optimization.solve import Limits, Program
+from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_certified
@@ -170,8 +170,6 @@ def _work_on_batch(items: list[Any]) -> list[Any]:
 LEFT_OUT = "robust.limits exclude this belief, so that the optimum would not depend on it"
 NOISE = 1e-9
 """Of a limit on probabilities: what is no breach of it."""
-_MOST = 32
-"""Programs for the long way that are kept."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ class Reoptimizer:
     """Answers under outlooks near the plan's own, each proved; none is less than a certificate says."""
 
     def __init__(self, problem: PlanProblem) -> None:
-        self._problem, self._programs = problem, list[Program]()
+        self._problem, self._compiled = problem, kept_programs(explains=False)
         self._fast = ParametricSolver(problem.start, problem.outlook, problem.mandate, problem.limits)
 
     def solve_many(self, outlooks: Sequence[Outlook]) -> list[Answer]:
@@ -224,20 +222,11 @@ class Reoptimizer:
     def _long_way(self, outlook: Outlook) -> Answer:
         start, mandate, limits = self._problem.start, self._problem.mandate, self._problem.limits
         try:
-            trade, _, certificate = solve_certified(self._program(outlook), start, outlook, mandate, limits)
+            program = self._compiled(outlook, mandate)
+            trade, _, certificate = solve_certified(program, start, outlook, mandate, limits)
         except AllocatorError as error:
             return UnsolvedProblem(type(error).__name__, str(error))
         return CertifiedSolution(trade.values, trade.cash, certificate.objective, certificate.gap, certificate.solver)
-
-    def _program(self, outlook: Outlook) -> Program:
-        """A program of this shape that starts cold and says of a conflict only that there is one."""
-        mandate = self._problem.mandate
-        for program in self._programs:
-            if program.fits(outlook, mandate):
-                return program
-        program = Program(outlook, mandate, warm=False, explains=False)
-        self._programs = [*self._programs[-_MOST:], program]
-        return program
 
 
 def _left_out(outlook: Outlook, mandate: Mandate) -> bool:

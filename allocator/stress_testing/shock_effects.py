@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias, TypedDict
@@ -14,11 +14,11 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.mandate.builder import build_mandate
-from allocator.mandate.mandate import no_trade
+from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.single_period import Position
-from allocator.optimization.solve import Limits, trade_of_solution
+from allocator.optimization.solve import Limits, Program, kept_programs, trade_of_solution
 from allocator.outlook.calibration import price_notes
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
@@ -40,14 +40,16 @@ from allocator.types import Matrix, Vector
 #
 
 
-def reoptimized_after_shock(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
+def reoptimized_after_shock(
+    owned: Book, after: ShockedBook, compiled: Callable[[Outlook, Mandate], Program] = Program
+) -> tuple[Trade, Vector] | str:
     """The trade of who owns that book after the shock, and its gains (K,) from then to the horizon as fractions of what
     it was worth after the shock; or why there is none.
     """
     try:
         if not owned.settings.uses_tree:
             start = Position(owned.weights, owned.cash / owned.value)
-            trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned)).target
+            trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned), compiled).target
             return trade, trade.gains(after.outlook)
         return _reoptimized_tree(owned, after)
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
@@ -294,7 +296,9 @@ def effect_without_shock(plan: Plan) -> tuple[PortfolioEffect, PortfolioEffect]:
     return paths.of(no_trade(plan.book))[0], paths.of(plan.final)[0]
 
 
-def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffect:
+def shock_effect(
+    plan: Plan, outlook: Outlook, after: ShockedBook, compiled: Callable[[Outlook, Mandate], Program] = Program
+) -> ShockEffect:
     """What one shock does to a plan and to what is held, and what would be done about it."""
     final = plan.final
     current, of_current = _PricePaths.after(after).of(no_trade(plan.book))
@@ -321,7 +325,7 @@ def shock_effect(plan: Plan, outlook: Outlook, after: ShockedBook) -> ShockEffec
         worthless=after.worthless,
         notes=price_notes(after.book) if after.shock.changes_model else (),
     )
-    reoptimized = reoptimized_after_shock(owned, after)
+    reoptimized = reoptimized_after_shock(owned, after, compiled)
     if isinstance(reoptimized, str):
         return replace(effect, why_not=reoptimized)
     trade, gains = reoptimized
@@ -434,11 +438,13 @@ def shock_stress(plan: Plan, names: tuple[str, ...] = (), say: Say = say_nothing
     """
     library, outlook = shock_library(plan.book), build_outlook(plan.book)
     chosen, effects, refused = library.chosen(names), list[ShockEffect](), dict[str, BadInput | BadMandate]()
+    compiled = kept_programs()  # most shocks change numbers alone
     with suppress(KeyboardInterrupt):
         for count, (name, shock) in enumerate(chosen.items(), 1):
             say(f"shock {count} of {len(chosen)}: {name}")
             try:
-                effects.append(shock_effect(plan, outlook, apply_shock(plan.book, outlook, name, shock)))
+                after = apply_shock(plan.book, outlook, name, shock)
+                effects.append(shock_effect(plan, outlook, after, compiled))
             except (BadInput, BadMandate) as error:
                 refused[name] = error
     if refused and len(refused) == len(chosen):

@@ -32,7 +32,7 @@ from allocator.book.checks.stress import (
     shock_signals,
 )
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.mandate.builder import build_mandate, cost_rates
+from allocator.mandate.builder import build_mandate, marked_down
 from allocator.mandate.mandate import Mandate
 from allocator.outlook.calibration import (
     announcement_share,
@@ -122,7 +122,7 @@ def apply_shock(
         mandate=build_mandate(later, from_there, ambiguity),
         ambiguity=ambiguity,
         at_once=at_once,
-        marked_down=cost_rates(later) - cost_rates(book),
+        marked_down=marked_down(book, shock),
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
         hypotheses=None if (question := build_question(book)) is None else question.answers_by_name(beliefs),

@@ -12,6 +12,7 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.presentation import OutlookHeading
 from allocator.stress_testing.belief_map import MOST_STEPS, BeliefMap, MapDocument, belief_map
 from allocator.stress_testing.belief_stress import BeliefStress, BeliefStressDocument, belief_stress
@@ -35,6 +36,7 @@ class StressDocument(TypedDict):
 
     format: Literal["allocator.stress/2"]
     book: OutlookHeading
+    risk: RisksDocument
     shocks: ShocksDocument | None
     reverse: ReverseDocument | None
     replay: ReplayDocument | None
@@ -86,6 +88,7 @@ class StressReport:
         told: Any = {
             "format": "allocator.stress/2",
             "book": self.plan.book.outlook_heading(),
+            "risk": risks_document(self.plan.risk),
             **dict.fromkeys(EVERY_PART),
         }
         told |= {name: part.document() for name, part in self.parts.items()}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.errors import BadInput, Breach, did_you_mean, printable, required_extra
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -163,9 +163,22 @@ def check_file(path: str, suffixes: Sequence[str], key: str) -> None:
         cure = f"name for example {'plan' + suffixes[0]}"
         raise BadInput.of(key, f"must end in {' or '.join(suffixes)}", cure, value=printable(path))
     folder = target.absolute().parent
-    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        why = "is a folder" if target.is_dir() else "may not be written to" if folder.is_dir() else "no such folder"
+    why = "is a folder" if is_folder(target) else _bad_name(target) if is_folder(folder) else "no such folder"
+    if not why and not os.access(folder, os.W_OK):
+        why = "may not be written to"
+    if why:
         raise BadInput.of(key, f"cannot be written: {why}", "make room, or name another file", value=printable(path))
+
+
+def _bad_name(path: Path) -> str:
+    """Why no file can be there, such as a name that is too long or a link to itself; nothing where one can."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return _reason(error)
+    return ""
 
 
 def replace_file(path: Path, content: bytes, key: str = "--out") -> None:
@@ -195,6 +208,14 @@ def names_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except (OSError, ValueError):
         return []
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; not where nobody may look, or none can have the name."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def is_plain_file(path: Path) -> bool:
@@ -357,10 +378,7 @@ def workbook_lines(content: bytes, name: str, stem: str) -> list[tuple[int, list
     Raises:
         BadInput: it is no workbook, or more than a table can be.
     """
-    try:
-        import openpyxl  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise BadInput.of(name, "Excel files need openpyxl", "pip install 'portfolio-allocator[excel]'") from None
+    openpyxl = required_extra("openpyxl", "openpyxl", "excel", name)
     has_formulas = _look_through(content, name)
     with silence_libraries(Warning):  # of styles and drop-down lists, which are not data
         try:
@@ -493,10 +511,9 @@ def _trimmed(cells: Sequence[Any]) -> list[Any]:
 
 
 def _read_parquet(content: bytes, name: str, _: str) -> RawTable:
-    try:
-        from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise BadInput.of(name, "Parquet files need pyarrow", "pip install 'portfolio-allocator[parquet]'") from None
+    required_extra("pyarrow", "pyarrow", "parquet", name)
+    from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
+
     try:
         with parquet.ParquetFile(io.BytesIO(content)) as file:
             size = file.metadata.num_rows * file.metadata.num_columns

@@ -61,6 +61,31 @@ def test_lines_and_columns_of_the_document_add_up(name: str, root: Path, run: Ru
     assert document["instrument"] is None
 
 
+def test_risk_is_what_rebalance_has_and_three_of_its_figures_are_on_the_screen(root: Path, run: Run) -> None:
+    path = root / "tests" / "plain_books" / "note"
+    plan = json.loads(run("rebalance", path, "--json").stdout)["risk"]
+    explained, stressed = (json.loads(run(*asked, path, "--json").stdout)["risk"] for asked in (
+        ("explain",), ("stress", "--replay", "--shock", "rates_up"),
+    ))  # fmt: skip
+    after, (tail,) = plan["after"], [row for row in plan["after"]["tails"] if (row["days"], row["level"]) == (10, 0.99)]
+    held = next(row for row in after["positions"] if row["instrument"] == "GOOGL")
+    screen, page, full = (
+        " ".join(run("explain", path, *asked).stdout.split()) for asked in ((), ("GOOGL",), ("--full",))
+    )
+
+    assert plan == explained == stressed
+    assert f"Risk: volatility {after['volatility']:.1%} (today " in screen
+    assert f"VaR 99% over 10 days {tail['value_at_risk']:.1%} (" in screen
+    assert f"effective names {after['effective_names']:.1f} (" in screen
+    assert f"it is {held['volatility']:.1%} of volatility {after['volatility']:.1%}, " in page
+    assert f"VaR 99%, 10 days {plan['before']['tails'][3]['value_at_risk']:.1%}" in full
+
+
+@pytest.mark.parametrize("asked", [(), ("NVDA",), ("GOOGL",)])
+def test_an_explanation_fits_forty_five_lines(asked: tuple[str, ...], root: Path, run: Run) -> None:
+    assert len(run("explain", root / "data" / "listed", *asked).stdout.splitlines()) <= 45
+
+
 def test_the_plan_gives_the_same_reasons(root: Path, run: Run, valid: Valid) -> None:
     plan = json.loads(run("rebalance", root / "tests" / "plain_books" / "listed", "--json").stdout)
     explained = valid(run("explain", root / "tests" / "plain_books" / "listed", "--json").stdout, "explain")

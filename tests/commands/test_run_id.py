@@ -235,17 +235,17 @@ def test_of_two_processes_with_one_id_the_first_to_finish_stays(
 ) -> None:
     import allocator.commands.rebalance as command
 
-    ours = command._write
+    ours = command._keep
     faster: list[dict[str, bytes]] = []
 
     def overtaken(*arguments: Any) -> None:
         if not faster:
-            monkeypatch.setattr(command, "_write", ours)
+            monkeypatch.setattr(command, "_keep", ours)
             assert again(listed, run, tmp_path / "out").exit_code == 0
             faster.append(contents(tmp_path / "out"))
         ours(*arguments)
 
-    monkeypatch.setattr(command, "_write", overtaken)
+    monkeypatch.setattr(command, "_keep", overtaken)
     slower = again(listed, run, tmp_path / "out")
 
     assert slower.exit_code == 0, slower.stderr
@@ -257,14 +257,14 @@ def test_of_two_processes_with_one_id_and_other_inputs_the_slower_is_refused(
 ) -> None:
     import allocator.commands.rebalance as command
 
-    ours = command._write
+    ours = command._keep
 
     def overtaken(*arguments: Any) -> None:
-        monkeypatch.setattr(command, "_write", ours)
+        monkeypatch.setattr(command, "_keep", ours)
         assert again(listed, run, tmp_path / "out", "--set", "mandate.max_weight=0.11").exit_code == 0
         ours(*arguments)
 
-    monkeypatch.setattr(command, "_write", overtaken)
+    monkeypatch.setattr(command, "_keep", overtaken)
     slower = again(listed, run, tmp_path / "out")
 
     assert slower.exit_code == 3
@@ -296,7 +296,7 @@ def test_a_book_that_changes_while_it_is_read_is_refused(
 def test_a_book_that_could_not_be_read_twice_is_no_run_without_inputs(
     listed: Folder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allocator.plan.runs.input_digests", lambda *_: {})
+    monkeypatch.setattr("allocator.plan.runs.book_inputs", lambda *_: [])
 
     answer = again(listed, run, tmp_path / "out")
 

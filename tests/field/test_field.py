@@ -333,7 +333,9 @@ def test_38_turnover_and_cash_that_conflict_are_told_by_how_much(answer: Ask) ->
     assert "90%" in fixes
 
 
-def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do(answer: Ask) -> None:
+def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do_and_bands_do_it(
+    answer: Ask, case: Ask, run: Ask
+) -> None:
     refused = answer("39")
     assert refused.status == 4
     worth = Decimal("30") * Decimal("291.37") + Decimal("40") * Decimal("73.11") + Decimal("812.5")
@@ -345,6 +347,20 @@ def test_39_sixty_forty_to_the_letter_is_told_what_whole_shares_can_do(answer: A
     exact = [(a, b) for a, b in near if a * Decimal("291.37") / worth == Decimal("0.6")]
     assert not exact
     assert refused.document["fixes"]
+
+    book = case("39")
+    text = (book / "book.toml").read_text(encoding="utf-8")
+    for name, target in (("VTI", 0.6), ("BND", 0.4)):
+        stated = f"[mandate.weights.{name}]\nmin = {target}\nmax = {target}"
+        assert stated in text
+        text = text.replace(stated, f'[mandate.bands.{name}]\ntarget = {target}\nwidth = 0.02\nto = "target"')
+    (book / "book.toml").write_text(text, encoding="utf-8")
+    document = json.loads(run("rebalance", book, "--json").stdout)
+    after = {row["instrument"]: row["quantity_after"] for row in document["positions"]}
+    prices = np.array([291.37, 73.11])
+    wanted = np.array([0.6, 0.4]) * float(worth)
+    nearest = min(near, key=lambda pair: float(np.abs(pair * prices - wanted).sum()))
+    assert (after["VTI"], after["BND"]) == nearest == (26, 67)
 
 
 def test_40_a_column_of_another_program_is_to_be_renamed(answer: Ask) -> None:
@@ -360,6 +376,24 @@ def test_41_of_two_accounts_one_must_be_named_and_each_alone_works(answer: Ask, 
     assert refused.says("holds 2 accounts", "--account")
     for account in {row["account"] for row in rows(case("41") / "holdings.csv")}:
         assert answer("41", "book", "--account", account).status == 0
+
+
+def test_42_new_money_buys_alone_and_what_an_independent_program_would_buy(answer: Ask, case: Ask) -> None:
+    planned, book = answer("42"), case("42")
+    assert planned.status == 0
+    held = {row["instrument"]: (float(row["quantity"]), float(row["price"])) for row in rows(book / "holdings.csv")}
+    names = [name for name in held if name != "USD"]
+    value = sum(quantity * price for quantity, price in held.values())
+    covariance = single_index([row for row in rows(book / "exposures.csv") if row["instrument"] != "USD"], 0.18)
+    before = np.array([held[name][0] * held[name][1] / value for name in names])
+    weights = cp.Variable(len(names))
+    wanted = [weights >= before, cp.sum(weights) <= 1, cp.sum(weights) >= 0.98]
+    cp.Problem(cp.Minimize(cp.quad_form(weights, covariance)), wanted).solve(solver=cp.CLARABEL)
+
+    assert all(lots > 0 for lots in planned.orders.values())
+    for i, name in enumerate(names):
+        bought = planned.orders.get(name, 0.0) * held[name][1] / value
+        assert bought == pytest.approx(weights.value[i] - before[i], abs=2 * held[name][1] / value), name
 
 
 def test_43_the_same_bytes_come_of_other_threads_hash_seeds_and_zones(root: Path) -> None:

@@ -20,7 +20,8 @@ import allocator
 from allocator import Book
 from allocator.errors import BadInput, Breach
 from allocator.importers import databases
-from allocator.importers.databases import address_fault, read_query
+from allocator.importers.addresses import address_fault
+from allocator.importers.databases import read_query
 from allocator.plan.follow import input_fingerprints
 from allocator.plan.runs import input_digests
 from tests.conftest import Folder
@@ -296,9 +297,21 @@ def test_an_error_says_in_full_what_is_no_password(text: str) -> None:
 @pytest.mark.parametrize(
     ("gone", "url", "told"),
     [
-        ("sqlalchemy", "sqlite:///few.db", "needs SQLAlchemy; pip install 'portfolio-allocator[sql]'"),
-        ("sqlalchemy", "postgresql+psycopg://h/d", "needs SQLAlchemy; pip install 'portfolio-allocator[postgres]'"),
-        ("psycopg", "postgresql+psycopg://h/d", "needs psycopg; pip install 'portfolio-allocator[postgres]'"),
+        (
+            "sqlalchemy",
+            "sqlite:///few.db",
+            "needs SQLAlchemy, which is not installed; pip install 'portfolio-allocator[sql]'",
+        ),
+        (
+            "sqlalchemy",
+            "postgresql+psycopg://h/d",
+            "needs SQLAlchemy, which is not installed; pip install 'portfolio-allocator[postgres]'",
+        ),
+        (
+            "psycopg",
+            "postgresql+psycopg://h/d",
+            "needs psycopg, which is not installed; pip install 'portfolio-allocator[postgres]'",
+        ),
     ],
 )
 def test_a_missing_driver_is_named_with_the_extra_that_has_it(

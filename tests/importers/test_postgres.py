@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from allocator.errors import BadInput
 from allocator.importers import databases
 from allocator.importers.databases import read_query
 from tests.conftest import Folder
-from tests.importers.postgres import Server, running_server
+from tests.importers.postgres import Server
 from tests.importers.test_databases import all_from_a_database, one_from_a_database, same_books
 
 pytestmark = pytest.mark.xdist_group("postgres")  # one server
@@ -25,18 +25,16 @@ DAY = dt.date(2026, 11, 20)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(postgres: Server) -> Server:
     """One for all; it holds a table of each thing that a test looks at."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'portfolio-allocator[postgres]'")
-    with running_server() as found:
-        found.run(
-            "CREATE TABLE few (instrument text, quantity numeric(12, 3), price float8, day date)",
-            "INSERT INTO few VALUES ('NVDA', 100, 180.5, '2026-11-20'), ('META', 20.125, NULL, '2026-11-20')",
-            "CREATE SEQUENCE counter",
-            "CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO few VALUES (''X'') RETURNING 1'",
-            "CREATE ROLE reader LOGIN PASSWORD 'of: the/reader@%41'",
-        )
-        yield found
+    postgres.run(
+        "CREATE TABLE few (instrument text, quantity numeric(12, 3), price float8, day date)",
+        "INSERT INTO few VALUES ('NVDA', 100, 180.5, '2026-11-20'), ('META', 20.125, NULL, '2026-11-20')",
+        "CREATE SEQUENCE counter",
+        "CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO few VALUES (''X'') RETURNING 1'",
+        "CREATE ROLE reader LOGIN PASSWORD 'of: the/reader@%41'",
+    )
+    return postgres
 
 
 @pytest.fixture(autouse=True)

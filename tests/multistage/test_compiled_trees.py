@@ -10,6 +10,7 @@ import pytest
 
 from allocator.ambiguity.balls import Box, TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
+from allocator.ambiguity.polyhedral import ExpertHull
 from allocator.ambiguity.product import ProductSet
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
@@ -19,6 +20,8 @@ from allocator.multistage.objectives import PowerUtility
 from allocator.multistage.solve import compiled_tree_program, solve_policy
 from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
+from allocator.rules.returns import MinimumExpectedReturn
+from allocator.types import Vector
 from tests.plan.test_axes import stated
 from tests.random_trees import random_tree
 
@@ -73,20 +76,40 @@ def test_any_other_number_of_the_question_is_another_program() -> None:
     others = [
         replace(staged, tree=replace(tree, growth=tree.growth * nudged)),
         replace(staged, tree=replace(tree, leaf_growth=tree.leaf_growth * nudged)),
-        replace(staged, tree=replace(tree, probabilities=tree.probabilities * nudged)),
         replace(staged, utility=PowerUtility(3.0 * nudged)),
-        replace(staged, ambiguities=staged.ambiguities[::-1]),
+        replace(staged, ambiguities=(KullbackLeibler(0.0), *staged.ambiguities[1:])),
         replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, cost_rates=mandate.cost_rates * nudged))),
         replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, linear_rules=()))),
         replace(staged, outlooks=(*staged.outlooks[:-1], replace(outlook, returns=outlook.returns * nudged))),
     ]
 
     assert all(made(other, start) is not first for other in others)
+    floor = replace(mandate, linear_rules=(*mandate.linear_rules, MinimumExpectedReturn(0.0)))
+    believing = replace(staged, mandates=(*staged.mandates[:-1], floor))
+    assert made(believing, start) is not made(believed_otherwise(believing), start)
     forgotten()
     first = made(staged, start)
     assert made(staged, start, trading=False) is not first
     assert made(staged, Position(np.where(np.arange(5) == 0, 0.0, start.holdings), start.cash)) is not first
     assert made(staged, start) is first
+
+
+def believed_otherwise(staged: MultistageMandate) -> MultistageMandate:
+    """The same tree where other branches and scenarios are likely."""
+    tree, draw = staged.tree, np.random.default_rng(5)
+
+    def moved(probabilities: Vector, of: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Vector:
+        drawn = probabilities * draw.uniform(0.5, 2.0, len(probabilities))
+        totals = {above: float(drawn[of == above].sum()) for above in of.tolist()}
+        return drawn / np.array([totals[above] for above in of.tolist()])
+
+    both = np.concatenate([tree.parents, tree.leaf_parents])
+    found = moved(np.concatenate([tree.probabilities, tree.leaf_probabilities]), both)
+    beliefs = tree.beliefs * draw.uniform(0.5, 2.0, tree.beliefs.shape[1])
+    beliefs /= beliefs.sum(axis=1, keepdims=True)
+    other = replace(tree, probabilities=found[: tree.nodes], leaf_probabilities=found[tree.nodes :], beliefs=beliefs)
+    outlooks = tuple(replace(one, probabilities=p) for one, p in zip(staged.outlooks, beliefs, strict=True))
+    return replace(staged, tree=other, outlooks=outlooks)
 
 
 def two_axes(staged: MultistageMandate, question: Ambiguity, regime: Ambiguity) -> MultistageMandate:
@@ -121,6 +144,28 @@ def test_a_tree_solved_again_at_another_caution_is_answered_to_the_last_digit_as
     assert made(large, start) is first
     assert again.holdings.tobytes() == fresh.holdings.tobytes()
     assert again.objective == fresh.objective > before.objective + 1e-4
+
+
+@pytest.mark.parametrize("pair", [*PAIRS, "one axis", "experts"])
+def test_a_tree_solved_again_at_another_belief_is_answered_to_the_last_digit_as_if_it_were_new(pair: str) -> None:
+    staged, start = random_tree(3)
+    other = believed_otherwise(staged)
+    if pair in PAIRS:
+        question, regime = PAIRS[pair]
+        staged, other = (two_axes(one, question(0.02), regime(0.05)) for one in (staged, other))
+    if pair == "experts":
+        experts, kl = ExpertHull(np.array([[0.8, 0.2], [0.1, 0.9]])), KullbackLeibler(0.05)
+        staged, other = (two_axes(one, experts, kl) for one in (staged, other))
+    forgotten()
+    fresh = solve_policy(other, start)
+    forgotten()
+    before, first = solve_policy(staged, start), made(staged, start)
+    again = solve_policy(other, start)
+
+    assert made(other, start) is first
+    assert again.holdings.tobytes() == fresh.holdings.tobytes()
+    assert again.objective == fresh.objective
+    assert abs(fresh.objective - before.objective) > 1e-5
 
 
 def test_an_axis_without_caution_or_another_kind_of_set_is_another_program() -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from allocator.errors import Infeasible
+from allocator.errors import Infeasible, NotSolved
+from allocator.multistage import solve as solve_module
 from allocator.multistage.mandate import MultistageMandate
-from allocator.multistage.solve import least_trades
+from allocator.multistage.objectives import LogUtility
+from allocator.multistage.solve import least_trades, path_losses, solve_policy, solve_side_by_side
 from allocator.multistage.value_of_waiting import (
     MEASURES,
     ValueOfWaiting,
@@ -21,7 +23,7 @@ from allocator.multistage.value_of_waiting import (
 )
 from allocator.optimization.single_period import Position
 from allocator.rules import ExposureLimit, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
-from tests.agreement import KEPT
+from tests.agreement import KEPT, SHARP
 from tests.thoroughness import some
 from tests.trees import CASH_ONLY, FREE, GPU, NAMES, OPENAI, box, kl, tv, worked
 
@@ -159,6 +161,42 @@ def test_a_policy_by_averages_that_later_rules_refuse_is_none_with_the_reason() 
 def test_where_no_policy_keeps_the_rules_there_is_nothing_to_compare() -> None:
     with pytest.raises(Infeasible):
         value_of_waiting(ruled(worked(), MinimumExpectedReturn(9.0), at=[0]), CASH_ONLY)
+
+
+@pytest.mark.parametrize("charged", [False, True])
+def test_paths_solved_side_by_side_lose_what_each_loses_alone(charged: bool) -> None:
+    staged = replace(worked(), utility=LogUtility(charged=charged))
+    leaves = list(range(staged.tree.leaves))
+    alone = [solve_policy(one, CASH_ONLY).objective for one in staged.paths(leaves)]
+
+    assert path_losses(staged, leaves, CASH_ONLY) == pytest.approx(alone, abs=SHARP)
+
+
+def test_questions_from_starts_of_their_own_are_solved_side_by_side_as_they_are_alone() -> None:
+    """The trees below the first reviews under their sets, one from cash and the others from what prices made of it."""
+    staged, held = worked(radius=0.5, set_of=kl), np.array([0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0])
+    children = staged.tree.children(0)[0].tolist()
+    questions = [staged.below(child, 1.0) for child in children]
+    leaves = [leaf for child in children for leaf in staged.tree.below(child)[1]]
+    starts = [CASH_ONLY, *(Position(held / n, 1 - float(held.sum()) / n) for n in range(1, len(children)))]
+    found = solve_side_by_side(staged, questions, leaves, starts)
+
+    assert len(found) == len(children) > 1
+    for policy, one, start in zip(found, questions, starts, strict=True):
+        assert policy.objective == pytest.approx(solve_policy(one, start).objective, abs=SHARP)
+        assert policy.start is start
+
+
+def test_where_one_program_of_all_fails_each_is_solved_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = worked()
+    leaves = list(range(staged.tree.leaves))
+    expected = path_losses(staged, leaves, CASH_ONLY)
+
+    def fails(*_: object) -> None:
+        raise NotSolved("not together")
+
+    monkeypatch.setattr(solve_module, "_side_by_side", fails)
+    assert path_losses(staged, leaves, CASH_ONLY) == pytest.approx(expected, abs=SHARP)
 
 
 def test_progress_names_the_policies() -> None:

@@ -17,8 +17,11 @@ from allocator.outlook.outlook import build_outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
+from allocator.plan.rebalance import rebalance
 from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_document, risk_figures
 from allocator.rules import RuleMeasurement
+from allocator.settings.stress import ShockSection
+from allocator.stress_testing.shock_effects import shock_stress
 from tests.books import book
 from tests.stress_testing.sample_plans import planned
 
@@ -185,6 +188,27 @@ def test_days_to_liquidate_are_holdings_over_the_stated_part_of_a_day() -> None:
     }))  # fmt: skip
     assert never.days_to_liquidate == np.inf
     assert risk_document(never)["days_to_liquidate"] is None
+
+
+def test_a_shock_costs_at_once_what_a_stress_test_says_of_it() -> None:
+    """Wider spreads and what cannot be sold count; news, which a plan does not follow, is left to stress."""
+    shocks = {
+        "dry": {"spread_times": 3.0, "unsold": -0.3}, "wide": {"spread_times": 10.0}, "fall": {"market": -0.2},
+        "all": {"combine": ["dry", "fall"], "beta_times": 1.5}, "calm": {"correlation": 1.0},
+    }  # fmt: skip
+    columns = {"average_daily_volume": [10.0, 20.0, 100.0, 4.0], "spread_bps": [10.0, 40.0, 80.0, 5.0]}
+    settings = {"shocks": shocks, "mandate": {"max_participation": 0.5}, "costs": {"commission_bps": 3.0}}
+    plan = rebalance(book(settings, exposures_columns=columns))
+    effects = {effect.name: effect for effect in shock_stress(plan, (*shocks,)).effects}
+
+    for whose, when in (("current", "before"), ("proposed", "after")):
+        assert [*plan.risk[when].shocks] == ["dry", "wide", "fall", "all"]
+        for name, added in plan.risk[when].shocks.items():
+            assert added == pytest.approx(effects[name].positions[whose][0], abs=1e-12), name
+    telling = {"market": -0.1, "scenarios": {"every": {"pass_through": 0.5}}}
+    one = ShockSection.model_validate(telling)
+    made = replace(listed().book, settings=listed().book.settings.model_copy(update={"shocks": {"it": one}}))
+    assert of_holdings(made).shocks == {}
 
 
 def test_a_span_beyond_the_horizon_is_left_out() -> None:

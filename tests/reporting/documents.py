@@ -6,7 +6,7 @@ from typing import Any
 
 WICKED = (
     "</text><script>alert(1)</script>", "\"quoted\" & 'single' 🚀", "x" * 200, "חברה ישראלית", "a.b[0]['c']",
-    "var(--after)", 'url(#clip0) id="clip0"', "\x1b[31mred\x00",
+    "var(--after)", 'url(#clip0) id="clip0"', "\x1b[31mred\x00\uffff",
 )  # fmt: skip
 
 

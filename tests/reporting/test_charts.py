@@ -14,7 +14,18 @@ from jsonschema import Draft202012Validator
 
 from allocator.errors import printable
 from allocator.reporting import belief_charts, plan_charts, return_charts, stress_charts
-from allocator.reporting.charts import Spec, heading_lines, spread, text_width, ticks_between, tree_order
+from allocator.reporting.charts import (
+    HEAT,
+    PERCENT,
+    Series,
+    Spec,
+    grouped_bars,
+    heading_lines,
+    spread,
+    text_width,
+    ticks_between,
+    tree_order,
+)
 from allocator.reporting.drawings import DARK, FILE, LIGHT, PAGE, picture_svg, svg
 from allocator.reporting.pictures import CHARTS, picture
 from tests.reporting import documents
@@ -182,6 +193,7 @@ def test_a_limits_bar_says_how_much_of_it_is_used_and_its_colour_how_near() -> N
 
     assert {name: colour for name, (_, colour) in used.items()} == {
         "over": "var(--breach)", "full": "var(--amber)", "near": "var(--amber)", "far": "var(--good)",
+        "nothing": "var(--breach)",  # of a limit of 0 no use is known, but that it is broken
     }  # fmt: skip
     assert [used[name][0] for name in ("over", "full", "near", "far")] == pytest.approx([1.2, 1.0, 0.95, 0.5])
 
@@ -216,6 +228,26 @@ def test_the_map_has_a_shade_for_every_point_that_was_solved() -> None:
     assert all(mark["value"] == mark["x0"] - mark["y0"] for mark in numbers)
     weights = stress_charts.optimum_over_beliefs(stress, width=340, of=documents.WICKED[2])
     assert all(mark["value"] == mark["x0"] for mark in marks(weights) if "value" in mark)
+
+
+def test_a_map_of_gains_alone_has_no_shade_of_a_loss() -> None:
+    stress = documents.stress()
+    points = [point | {"objective": 0.02 + 0.01 * point["at"][0]} for point in stress["map"]["points"]]
+    for sign, shades in ((1, HEAT[4:]), (-1, HEAT[:3])):
+        turned = [point | {"objective": sign * point["objective"]} for point in points]
+        spec = stress_charts.optimum_over_beliefs(stress | {"map": stress["map"] | {"points": turned}}, width=720) or {}
+        shown = {layer["mark"]["color"] for layer in spec["layer"] if layer["mark"]["type"] == "rect"}
+        assert shown <= set(shades)
+
+
+@pytest.mark.parametrize("values", [(-0.19, -0.86), (0.0, 0.0), (0.2, -0.1)])
+@pytest.mark.parametrize("width", [720, 340])
+def test_the_axis_has_its_zero_and_no_number_twice(values: tuple[float, ...], width: int) -> None:
+    spec = grouped_bars(["A", "B"], [Series("s", HEAT[0], values)], width, PERCENT)
+    shown = next(layer["encoding"]["x"]["axis"]["values"] for layer in spec["layer"])
+
+    assert 0.0 in shown
+    assert len({f"{tick:.2%}" for tick in shown}) == len(shown) > 1
 
 
 def test_what_each_name_adds_is_of_the_shock_that_costs_most() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -196,7 +197,7 @@ def served(book: Book, tmp_path: Path) -> tuple[DeskServer, TestClient, list[boo
     """A desk that is not listening, a client of it, and whether the book on disk has changed."""
     changed = [False]
 
-    def write(own: Book) -> tuple[Path, ...]:
+    def write(own: Book, _: object) -> tuple[Path, ...]:
         plan = rebalance(own)
         return write_files(plan_files(plan, plan_document(plan)), tmp_path / "out")
 
@@ -243,6 +244,26 @@ def test_what_is_no_number_and_no_text_is_answered_in_words(served: tuple[DeskSe
     assert client.post("/solve", content='{"token": "\\ud800"}', headers=head).status_code == 403
 
 
+def test_a_question_with_a_part_that_no_question_has_is_not_answered(
+    served: tuple[DeskServer, TestClient, list[bool]], tmp_path: Path
+) -> None:
+    server, client, _ = served
+    for path in ("/solve", "/orders"):
+        answer = client.post(path, json={"token": server.token, "turnd": {"belief": 0.3}})
+        assert (answer.status_code, "no 'turnd'; did you mean 'turned'" in answer.json()["error"]) == (400, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_at_port_80_a_browser_names_the_host_alone(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
+    server, _, _ = served
+    at_80 = DeskServer(server._desk, {"plan": plan_document(rebalance(server._desk.book))}, "http://127.0.0.1:80",
+                       lambda _: (), lambda: False)  # fmt: skip
+    client = TestClient(at_80.app, base_url="http://127.0.0.1")
+
+    assert client.get(f"/?token={at_80.token}", headers={"Host": "127.0.0.1"}).status_code == 200
+    assert client.get(f"/?token={at_80.token}", headers={"Host": "evil.example"}).status_code == 421
+
+
 def test_a_knob_beyond_its_range_is_answered_in_words(served: tuple[DeskServer, TestClient, list[bool]]) -> None:
     server, client, _ = served
     answer = client.post("/solve", json={"token": server.token, "sequence": 3, "turned": {"belief": 2}})
@@ -256,6 +277,7 @@ def test_orders_are_those_of_rebalance_and_none_where_the_book_has_changed(
 ) -> None:
     server, client, changed = served
     asked = {"token": server.token, "turned": {"belief": 0.3}}
+    asked["shown"] = client.post("/solve", json=asked).json()["shown"]
     changed[0] = True
     refused = client.post("/orders", json=asked)
 
@@ -272,6 +294,31 @@ def test_orders_are_those_of_rebalance_and_none_where_the_book_has_changed(
     assert (tmp_path / "out" / "orders.csv").read_bytes().splitlines()[1].split(b",")[:9] == wanted[
         "orders.csv"
     ].splitlines()[1].split(b",")[:9]
+
+
+def test_orders_are_only_of_the_setting_whose_answer_is_shown(
+    served: tuple[DeskServer, TestClient, list[bool]], tmp_path: Path
+) -> None:
+    server, client, _ = served
+    turned, conflict = {"belief": 0.3}, {"cap capital_intensity": 0.0, "turnover": 0.0}
+    first, answer, refused = (
+        client.post("/solve", json={"token": server.token, "turned": one}).json() for one in ({}, turned, conflict)
+    )
+    assert first["shown"] in client.get(f"/?token={server.token}").text
+    assert "conflict" in refused
+    assert "shown" not in refused
+
+    def written(turned: dict[str, float], shown: object) -> tuple[int, str]:
+        asked = json.dumps({"token": server.token, "turned": turned, "shown": shown})
+        told = client.post("/orders", content=asked, headers={"Content-Type": "application/json"})
+        return told.status_code, told.json().get("error", "")
+
+    late = [({"belief": 0.31}, answer["shown"]), ({}, answer["shown"]), (turned, first["shown"]), (turned, None)]
+    for status, words in (written(*one) for one in [*late, (turned, "\ud800"), (conflict, answer["shown"])]):
+        assert (status, "nothing was written. Wait for the answer to the last turn" in words) == (409, True)
+    assert not (tmp_path / "out").exists()
+    assert written(turned, answer["shown"]) == (200, "")
+    assert (tmp_path / "out" / "orders.csv").exists()
 
 
 def test_the_page_says_what_is_best_as_the_book_stands(at_desk: Desk) -> None:
@@ -321,17 +368,17 @@ def test_a_knob_turned_in_the_browser_shows_new_weights_and_ctrl_c_ends_the_desk
             "value => { const knob = document.getElementById('knob-0'); knob.value = value; "
             "knob.dispatchEvent(new Event('input')); }"
         )
-        for p in (0.05, 0.9, 0.3, 0.95):
+        for p in (0.05, 0.9, 0.3, 0.7):
             page.evaluate(turn, p)
         page.wait_for_function("before => document.getElementById('desk-weights').innerText !== before", arg=before)
-        wanted = Desk(load(root / "data" / "listed")).answer({"belief": 0.95})
+        wanted = Desk(load(root / "data" / "listed")).answer({"belief": 0.7})
         name, weight = max(wanted["weights"].items(), key=lambda one: one[1])
         page.wait_for_function(
             "told => document.getElementById('desk-weights').innerText.includes(told)", arg=f"{weight:.1%} ("
         )
         assert name in page.inner_text("#desk-weights")
         page.click("#desk-keep")
-        assert "believe.generalizable=0.95" in page.inner_text("#desk-kept")
+        assert page.inner_text("#desk-kept thead th:nth-child(2)") == "believe.generalizable=0.7"
         page.click("#desk-write")
         page.wait_for_function("() => document.getElementById('desk-state').innerText.startsWith('wrote')")
         assert (tmp_path / "out" / "orders.csv").exists()
@@ -342,6 +389,8 @@ def test_a_knob_turned_in_the_browser_shows_new_weights_and_ctrl_c_ends_the_desk
         found = page.evaluate("axe.run('#desk', {resultTypes: ['violations']})")["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
         assert complaints == []
+        refused = page.evaluate("post('/solve', {token: 'guess'}).then(told => told.error)")
+        assert refused.startswith("The desk wants the token")  # and not that it does not answer
         page.close()
         time.sleep(0.1)
         running.send_signal(signal.SIGINT)

@@ -7,17 +7,20 @@ import errno
 import html
 import json
 import os
+import random
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 
 from allocator.__main__ import main
 from allocator.book.loading import load
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
 from allocator.reporting.page import as_read, report, sections
+from allocator.tables.schema import document_breaches, schemas_folder
 from tests.command_line import runner
 
 NASTY = "<script>document.title='hacked'</script>\"'&amp; 🧨 \u202eright to left\u202c " + "long" * 40
@@ -117,8 +120,15 @@ def test_paper_cuts_no_table_and_shows_what_is_folded(browser: Any, written: Pat
         "true, visibilityProperty: true}) || one.getBoundingClientRect().height === 0).length"
     )
 
+    broken = page.evaluate(
+        "[...document.querySelectorAll('td.n')].filter(one => { const text = document.createRange(); "
+        "text.selectNodeContents(one); return text.getClientRects().length > 1; }).map(one => one.innerText)"
+    )
+
     assert cut == []
     assert hidden == 0
+    assert broken == []
+    assert page.evaluate("getComputedStyle(document.querySelector('.bar i')).printColorAdjust") == "exact"
 
 
 def test_names_that_are_code_are_shown_as_text(browser: Any, parts: dict[str, Any], tmp_path: Path) -> None:
@@ -151,6 +161,16 @@ def test_a_plan_that_trades_nothing_says_so(parts: dict[str, Any]) -> None:
 
     assert "Nothing is to be traded." in report({"plan": idle})
     assert "No trade: 0 orders." in report({"plan": idle})
+
+
+def test_targets_without_whole_lots_are_not_said_to_trade_nothing(parts: dict[str, Any]) -> None:
+    idle = copy.deepcopy(parts["plan"])
+    idle["orders"], idle["decision"] = [], idle["decision"] | {"verdict": "targets only", "gain_bps": None}
+    text = report({"plan": idle})
+
+    assert text.count("Targets only: no whole-lot orders were asked for.") == 2
+    assert "Nothing is to be traded." not in text
+    assert "against no trade" not in text
 
 
 def test_the_first_screen_answers_what_why_what_if_and_when(browser: Any, written: Path) -> None:
@@ -229,11 +249,60 @@ def test_views_and_what_is_assumed_are_shown_where_the_plan_has_them(parts: dict
     [
         (0.714524, "number", "0.715"), (47855.0, "number", "47,855"), (35.275, "price", "35.27"), (None, "bps", "–"),
         (True, "", "yes"), (-0.00001, "fraction", "0.0%"), ("capital_intensity", "word", "capital intensity"),
-        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"),
+        (1234.5678, "number", "1,234.57"), ("a_b", "", "a_b"), (4831272.25, "number", "4,831,272.25"),
+        (1e18, "number", "1e+18"),
     ],
 )  # fmt: skip
 def test_numbers_are_read_with_as_many_digits_as_matter(cell: Any, unit: Any, shown: str) -> None:
     assert as_read(cell, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ((2.5, 1.5), "Days to liquidate: 1.5 (current 2.5)."), ((None, 1.5), "1.5 (current unknown); unknown where"),
+        ((None, None), "Days to liquidate: unknown; unknown where"),
+    ],
+)  # fmt: skip
+def test_days_to_liquidate_are_told_of_whichever_portfolio_has_them(
+    parts: dict[str, Any], days: tuple[float | None, ...], told: str
+) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["before"]["days_to_liquidate"], plan["risk"]["after"]["days_to_liquidate"] = days
+
+    assert told in report({"plan": plan})
+
+
+def test_what_a_plan_does_not_hold_is_not_spoken_of(parts: dict[str, Any]) -> None:
+    turned = copy.deepcopy(parts)
+    plan, shocks = turned["plan"], turned["stress"]["shocks"]["effects"]
+    plan["orders"], plan["certificate"]["rules_checked"] = [], 1
+    for row in plan["positions"]:
+        row["active_weight_after"] = None
+    for effect in shocks:
+        effect["trades"] = {}
+    text = report(turned)  # type: ignore[arg-type]  # a plain dict in a test
+
+    assert "over sampled inputs" in report(parts)  # type: ignore[arg-type]
+    assert "over sampled inputs" not in text
+    assert "Active: beyond" not in text
+    assert "Trades after each shock" not in text
+    assert "The orders keep 1 rule and" in text
+
+
+def test_an_instrument_at_the_head_of_a_column_keeps_its_name(parts: dict[str, Any]) -> None:
+    text = report(json.loads(json.dumps(parts).replace("NVDA", "NV_DA")))
+
+    assert re.search(r"<th[^>]*>NV_DA</th>", text.partition('id="slider"')[2])
+    assert "NV DA" not in text
+
+
+def test_a_loss_of_more_than_all_is_explained(parts: dict[str, Any]) -> None:
+    plan = copy.deepcopy(parts["plan"])
+    plan["risk"]["after"]["tails"][-1]["expected_shortfall"] = 1.2
+
+    assert "further down than prices can fall" in report({"plan": plan})
+    assert "further down than prices can fall" not in report({"plan": parts["plan"]})
 
 
 def many(parts: dict[str, Any], count: int) -> dict[str, Any]:
@@ -297,9 +366,10 @@ def test_of_a_plan_file_a_page_is_written_without_solving(
     ("spoil", "words"),
     [
         ({"format": "allocator.plan/1"}, "BOOK is no plan of format allocator.plan/2"),
-        ({"risk": None}, "BOOK is not as `rebalance --out` wrote it"),
-        ({"orders": [{}]}, "BOOK is not as `rebalance --out` wrote it: KeyError"),
-        ({"positions": "none"}, "BOOK is not as `rebalance --out` wrote it"),
+        ({"risk": None}, "/risk must be of type object"),
+        ({"orders": [{}]}, "/orders/0/side"),
+        ({"positions": "none"}, "/positions must be of type array"),
+        ({"strange": 1}, "/strange is no key that is known here"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused_and_the_previous_page_stays(
@@ -315,14 +385,39 @@ def test_a_file_that_is_no_plan_is_refused_and_the_previous_page_stays(
     assert page.read_text(encoding="utf-8") == "old"
 
 
+def test_a_document_breaks_its_schema_where_another_reader_of_schemas_says_so(parts: dict[str, Any]) -> None:
+    schema = json.loads((schemas_folder() / "plan.schema.json").read_text(encoding="utf-8"))
+    other, draw = Draft202012Validator(schema, format_checker=FormatChecker()), random.Random(20)
+    assert [*document_breaches(parts["plan"], "plan")] == []
+    for _ in range(40):
+        spoiled = copy.deepcopy(parts["plan"])
+        part, key = spoiled, draw.choice([*spoiled])
+        while isinstance(part[key], dict | list) and part[key] and draw.random() < 0.8:
+            part = part[key]
+            key = draw.choice([*part] if isinstance(part, dict) else range(len(part)))
+        at = draw.choice(("drop", None, "x", 1.5, -7, [1], {}, True))
+        if at == "drop":
+            del part[key]
+        else:
+            part[key] = at
+        found, theirs = {at for at, *_ in document_breaches(spoiled, "plan")}, [*other.iter_errors(spoiled)]
+        assert bool(found) == bool(theirs)
+        for error in theirs if not any(one.context for one in theirs) else ():
+            place = "".join(f"/{one}" for one in error.absolute_path)
+            assert any(one.startswith(place) for one in found)
+
+
 def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, device = tmp_path / "old.html", tmp_path / "device.html"
     page.write_text("old", encoding="utf-8")
     device.symlink_to("/dev/full")
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop)
     for out, words in ((device, "it is no plain file"), (tmp_path / "no" / "x.html", "no such folder"),
-                       (tmp_path / "x.pdf", "must end in .html")):  # fmt: skip
+                       (tmp_path / "x.pdf", "must end in .html"), (tmp_path / ("x" * 300 + ".html"), "name too long"),
+                       (loop, "symbolic links")):  # fmt: skip
         done = ask(plan_file, "-o", out)
         assert (done.exit_code, words in " ".join(done.stderr.split())) == (3, True)
     assert Path("/dev/full").is_char_device()
@@ -334,7 +429,13 @@ def test_what_cannot_be_written_is_refused_and_the_previous_page_stays(
     done = ask(plan_file, "-o", page)
     assert (done.exit_code, "No space left on device" in " ".join(done.stderr.split())) == (3, True)
     assert page.read_text(encoding="utf-8") == "old"
-    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "old.html", "device.html", "loop.html"}
+
+
+def test_a_book_whose_name_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    done = ask("x" * 300 + ".json", "-o", tmp_path / "x.html")
+
+    assert (done.exit_code, "cannot be read" in done.stderr) == (3, True)
 
 
 def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> None:
@@ -345,7 +446,7 @@ def test_a_book_that_is_infeasible_makes_no_page(root: Path, tmp_path: Path) -> 
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, horizon<")])
+@pytest.mark.parametrize(("months", "told"), [(0.3, "VaR 95%, 1 day<"), (0.03, "VaR 95%, the horizon<")])
 def test_a_horizon_of_days_tells_losses_over_the_days_that_it_has(root: Path, months: float, told: str) -> None:
     book = load(root / "data" / "listed", overrides=[f"horizon.months={months}"])
 

@@ -189,8 +189,16 @@ def test_a_file_under_a_false_name_is_refused(tmp_path: Path, name: str, package
 @pytest.mark.parametrize(
     ("name", "package", "expected"),
     [
-        ("t.xlsx", "openpyxl", "t.xlsx: Excel files need openpyxl; pip install 'portfolio-allocator[excel]'"),
-        ("t.parquet", "pyarrow", "t.parquet: Parquet files need pyarrow; pip install 'portfolio-allocator[parquet]'"),
+        (
+            "t.xlsx",
+            "openpyxl",
+            "t.xlsx: needs openpyxl, which is not installed; pip install 'portfolio-allocator[excel]'",
+        ),
+        (
+            "t.parquet",
+            "pyarrow",
+            "t.parquet: needs pyarrow, which is not installed; pip install 'portfolio-allocator[parquet]'",
+        ),
     ],
 )
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(

@@ -21,6 +21,7 @@ from allocator.tables.schema import UNCLASSIFIED
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
+_LISTS = ("locked", "forbidden", "eligible")
 
 
 def check_bucket_names(draft: Draft) -> Iterator[Breach]:
@@ -129,6 +130,40 @@ def check_buckets_and_groups(draft: Draft) -> Iterator[Breach]:
         yield setting_breach("mandate.buckets.cash", None, *_CASH_RULES)
 
 
+def check_bands(draft: Draft) -> Iterator[Breach]:
+    """That a band is of something that is known by one name, and that nothing shuts its target out."""
+    mandate, instruments = draft.settings.mandate, list(draft.risky["instrument"])
+    buckets, groups = draft.settings.buckets.names, draft.settings.groups
+    for name, band in mandate.bands.items():
+        place, kinds = dotted_key("mandate", "bands", name), [name in instruments, name in buckets, name in groups]
+        if name in (*draft.cash, "cash"):
+            yield setting_breach(place, name, *_CASH_RULES)
+        elif not any(kinds):
+            known = [*instruments, *buckets, *groups]
+            yield from unknown_names((), [name], known, "instrument, bucket or group", at=place)
+        elif sum(kinds) > 1:
+            yield setting_breach(place, name, "is the name of several things", "give the group another name")
+        elif name in mandate.forbidden:
+            yield setting_breach(place, name, "is forbidden: nothing of it may be left", _NO_BAND)
+        else:
+            own = (mandate.weights, mandate.buckets, mandate.groups)[kinds.index(True)].get(name)
+            floor, cap = (None, None) if own is None else (own.min, own.max)
+            cap = mandate.max_weight if cap is None and kinds[0] else cap
+            for limit, beyond, words, cure in (
+                (cap, 1, "above what it may", "lower the target, or raise the cap"),
+                (floor, -1, "below what it must", "raise the target, or lower the floor"),
+            ):
+                if limit is not None and (band.target - limit) * beyond > 0:
+                    yield setting_breach(f"{place}.target", f"{band.target:g}", f"is {words} weigh, {limit:g}", cure)
+    total = sum(band.target for name, band in mandate.bands.items() if name in instruments)
+    if total > 1 + 1e-9:
+        rule = f"have targets that add up to {total:.10g} of instruments, more than there is"
+        yield setting_breach("mandate.bands", None, rule, "lower them")
+
+
+_NO_BAND = "take it out of mandate.forbidden, or remove the band"
+
+
 def check_ratios(draft: Draft) -> Iterator[Breach]:
     """That a ratio compares two buckets or groups, neither of them cash."""
     buckets, groups = draft.settings.buckets.names, draft.settings.groups
@@ -165,10 +200,13 @@ def check_tiers(draft: Draft) -> Iterator[Breach]:
 
 
 def check_lists(draft: Draft) -> Iterator[Breach]:
-    """That names are locked or forbidden, once."""
+    """That names are locked, forbidden or eligible, once."""
     mandate = draft.settings.mandate
-    for key in ("locked", "forbidden"):
-        yield from repeated_names(dotted_key("mandate", key), getattr(mandate, key))
+    for key in _LISTS:
+        yield from repeated_names(dotted_key("mandate", key), getattr(mandate, key) or [])
+    if mandate.eligible == []:
+        cure = "name those that may be bought, or write no_purchases = true instead"
+        yield setting_breach("mandate.eligible", None, "names nobody", cure)
     for name in sorted({*mandate.locked} & {*mandate.forbidden}):
         cure = "remove it from locked or from forbidden"
         yield setting_breach("mandate.forbidden", name, "is locked too: it can neither be traded nor stay", cure)
@@ -200,8 +238,9 @@ def check_rule_names(draft: Draft) -> Iterator[Breach]:
             yield setting_breach(dotted_key("mandate", "issuers", name), name, *_CASH_RULES)
         else:
             yield from unknown_names(("mandate", "issuers"), [name], issuers, "issuer in exposures.csv")
-    for key in ("locked", "forbidden"):
-        yield from _no_instruments(draft, (), dict.fromkeys(getattr(mandate, key)), at=dotted_key("mandate", key))
+    for key in _LISTS:
+        names = dict.fromkeys(getattr(mandate, key) or ())
+        yield from _no_instruments(draft, (), names, at=dotted_key("mandate", key))
 
 
 def _no_instruments(
@@ -239,7 +278,8 @@ def check_counted(draft: Draft) -> Iterator[Breach]:
             if cure := _uncounted(draft, name, kind):
                 rule = f"{nothing}: a cap always holds, a floor never can"
                 yield setting_breach(dotted_key("mandate", kind, name), None, rule, cure)
-    for place, name in _compared(settings):
+    bands = ((dotted_key("mandate", "bands", name), name) for name in mandate.bands)
+    for place, name in (*_compared(settings), *bands):
         if cure := _uncounted(draft, name, "groups" if name in settings.groups else "buckets"):
             yield setting_breach(place, name, nothing, cure)
 

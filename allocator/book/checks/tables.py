@@ -89,8 +89,8 @@ def _own_holdings(draft: Draft) -> pd.DataFrame:
 def check_something_is_held(draft: Draft) -> Iterator[Breach]:
     """That the account is not empty."""
     own = _own_holdings(draft)
-    if len(own) and not (own["quantity"] > 0).any():
-        cure = "enter what is held; an amount to invest is a quantity of cash"
+    if len(own) and not (own["quantity"] > 0).any() and draft.settings.cash.flow <= 0:
+        cure = "enter what is held; an amount to invest is a quantity of cash, or cash.paid_in"
         yield draft.column_breach("holdings", "quantity", "the account holds nothing", cure)
 
 
@@ -130,12 +130,18 @@ def _minor_rates(draft: Draft, rates: Mapping[str, float]) -> Iterator[Breach]:
 def check_value(draft: Draft) -> Iterator[Breach]:
     """What the account is worth, and how many lots that is, must be numbers that money is counted in."""
     own, home = _own_holdings(draft), draft.settings.book.currency
-    if draft.rates is None or not (own["quantity"] > 0).any():
+    flow = draft.settings.cash
+    if draft.rates is None or not ((own["quantity"] > 0).any() or flow.flow > 0):
         return  # said elsewhere
     price = own["price"] * own["currency"].map(draft.rates)
     if price.isna().any():
         return  # said elsewhere
-    worth = float((own["quantity"] * price).sum())
+    held = float((own["quantity"] * price).sum())
+    worth = held + flow.flow
+    if flow.paid_out and worth < LEAST_VALUE <= held:
+        rule = f"is all that there is: the account is worth {held + flow.paid_in:,.2f} {home}"
+        yield setting_breach("cash.paid_out", f"{flow.paid_out:.12g}", rule, "pay out less than that")
+        return
     if not LEAST_VALUE <= worth <= MOST_VALUE:
         rule = f"the account must be worth from {LEAST_VALUE:g} to {MOST_VALUE:g} {home}"
         cure = "correct quantities, prices and rates: is one of them in another unit?"
