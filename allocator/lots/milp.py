@@ -482,7 +482,7 @@ class PlanObjective(LotObjective):
         loadings, gamma = self.outlook.risk.loadings, self.mandate.risk_aversion
         risk = gamma * (2 * (loadings @ factors) * moved + (loadings**2).sum(axis=1) * moved**2)
         coupled = (in_holdings + joint) * moved - in_cash * (moved + costs) + risk
-        return self.own(to) - self.own(steps) + _BPS * coupled
+        return np.asarray(self.own(to) - self.own(steps) + _BPS * coupled)
 
     @property
     def _factors(self) -> int:
