@@ -30,9 +30,9 @@ from allocator.book.book import from_frames
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.resolve import ParametricSolver
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.rules.rows import Position
 
 REPEATS = 25
 ANSWERS = np.array([0, 0, 1, 1])

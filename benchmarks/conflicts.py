@@ -16,7 +16,6 @@ from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.errors import Infeasible
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import (
@@ -33,6 +32,7 @@ from allocator.rules import (
     WeightAtMost,
     WorstCaseFloor,
 )
+from allocator.rules.rows import Position
 
 NAMES, SCENARIOS, FACTORS = 100, 4, 5
 

@@ -95,10 +95,11 @@ def measure(count: int) -> None:
 
     from allocator.book.book import from_frames
     from allocator.mandate.builder import build_mandate
-    from allocator.optimization.single_period import Position
+    from allocator.optimization.quadratic_program import QuadraticProgram
     from allocator.optimization.solve import Program
     from allocator.outlook.outlook import build_outlook
     from allocator.plan.certificate import certify_solution
+    from allocator.rules.rows import Position
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(count, rng), tables(count, rng))
@@ -122,23 +123,11 @@ def measure(count: int) -> None:
         _, _, certificate = certify_solution(here, moved, mandate, program.solve(here, moved, mandate))
         ours.append((time.perf_counter() - began) * 1e3)
         gaps.append(abs(certificate.gap))
-        data = program._compiled.problem.get_problem_data("PIQP", canon_backend="COO")[0]
+        data = QuadraticProgram({}).write(here, moved, mandate)
         solver = piqp.SparseSolver()
         solver.settings.eps_abs = solver.settings.eps_rel = 1e-9
         solver.settings.eps_duality_gap_abs = solver.settings.eps_duality_gap_rel = 1e-9
-        solver.setup(
-            P=data["P"],
-            c=data["q"],
-            A=data["A"],
-            b=data["b"],
-            G=data["F"],
-            h_u=data["G"],
-            **{
-                key: data[name]
-                for key, name in (("x_l", "lower_bounds"), ("x_u", "upper_bounds"))
-                if data.get(name) is not None
-            },
-        )
+        solver.setup(**data.named())
         began = time.perf_counter()
         solver.solve()
         bare.append((time.perf_counter() - began) * 1e3)

@@ -41,11 +41,11 @@ from allocator.ambiguity.divergences import KullbackLeibler, ModifiedChiSquared
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.risk_adjustment import MeanCVaR, simulated_values
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
+from allocator.rules.rows import Position
 
 COUNT = 100
 SHELL = (("waiting", "data/reviewed", 3.5), ("stress", "data/listed", 3.0))

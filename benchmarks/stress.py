@@ -39,28 +39,24 @@ def bare_solver(data: Any, *, keep_scaling: bool) -> Any:
     solver.settings.eps_duality_gap_abs = solver.settings.eps_duality_gap_rel = 1e-9
     solver.settings.preconditioner_reuse_on_update = keep_scaling
     solver.settings.compute_timings = False
-    solver.setup(
-        P=data["P"], c=data["q"], A=data["A"], b=data["b"], G=data["F"], h_u=data["G"], x_l=data["lower_bounds"]
-    )
+    solver.setup(**data)
     return solver
 
 
 def resolves() -> None:
     from allocator.book.book import from_frames
     from allocator.mandate.builder import build_mandate
+    from allocator.optimization.quadratic_program import QuadraticProgram
     from allocator.optimization.resolve import ParametricSolver
-    from allocator.optimization.single_period import Position
-    from allocator.optimization.solve import Program
     from allocator.outlook.outlook import build_outlook
+    from allocator.rules.rows import Position
 
     rng = np.random.default_rng(7)
     book = from_frames(settings(COUNT, rng), tables(COUNT, rng))
     outlook = build_outlook(book)
     mandate, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
-    again, program = ParametricSolver(start, outlook, mandate), Program(outlook, mandate)
-    program.solve(start, outlook, mandate)
-    problem = program._compiled.problem
-    first = problem.get_problem_data("PIQP", canon_backend="COO")[0]
+    again, program = ParametricSolver(start, outlook, mandate), QuadraticProgram({})
+    first = program.write(start, outlook, mandate).named()
     solvers = [bare_solver(first, keep_scaling=keep) for keep in (False, True)]
     bare: list[list[float]] = [[], []]
     ours, found = [], []
@@ -72,13 +68,12 @@ def resolves() -> None:
                 returns=outlook.returns + rng.normal(0, 0.02, outlook.returns.shape),
                 probabilities=rng.dirichlet(np.full(4, 5.0)),
             )
-            program._compiled.write(start, moved, mandate)
             drawn.append(moved)
-            data.append(problem.get_problem_data("PIQP", canon_backend="COO")[0])
+            data.append(program.write(start, moved, mandate).named())
         for solver, times in zip(solvers, bare, strict=True):
             began = time.process_time()
             for one in data:
-                solver.update(c=one["q"], A=one["A"], b=one["b"], G=one["F"], h_u=one["G"])
+                solver.update(**{key: one[key] for key in ("c", "A", "b", "G", "h_u")})
                 solver.solve()
             times.append((time.process_time() - began) / AT_ONCE * 1e3)
         began = time.process_time()

@@ -35,11 +35,11 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LogUtility
 from allocator.multistage.program import TreeProgram, tree_program
 from allocator.multistage.solve import SMALL_STEPS, solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
+from allocator.rules.rows import Position
 
 REPEATS = 5
 SIZES = ("4x20", "4x100", "12x100", "4x300")

@@ -13,9 +13,9 @@ from allocator.book.loading import load
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.scenario_tree import NodeEvidence, build_review_tree
+from allocator.rules.rows import Position
 from tests.command_line import runner
 
 

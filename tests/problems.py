@@ -16,13 +16,13 @@ from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVar
 from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, Solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.certificate import Certificate, certify_solution
 from allocator.rules import InstrumentCaps, LinearRule, Trade, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 SETS: tuple[Ambiguity, ...] = (Singleton(), TotalVariation(0.15), Box(0.1), KullbackLeibler(0.05), AnyProbabilities())

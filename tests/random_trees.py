@@ -11,11 +11,11 @@ from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
+from allocator.rules.rows import Position
 
 NAMES, SCENARIOS = ("A", "B", "C", "D", "E"), ("up", "flat", "down")
 SETS = (Singleton(), TotalVariation(0.1), KullbackLeibler(0.05), Box(0.1))

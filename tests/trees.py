@@ -20,12 +20,12 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LogUtility, Objective
-from allocator.optimization.single_period import Position
 from allocator.outlook.efficiency_model import Loadings, ModelScenarios, Technique, market_quantities, value_multipliers
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import InstrumentCaps
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 NAMES = ("META", "EFFLAB", "OPENAI", "SPX_XAI", "GPU", "CLOUD", "APPS")

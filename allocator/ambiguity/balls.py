@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from allocator.ambiguity.sets import (
     PROBABILITY_SHIFT,
     Ambiguity,
+    LinearDual,
     NewInformation,
     current_radius,
     radius_after,
@@ -52,6 +53,11 @@ class Singleton(Ambiguity):
         """p'losses."""
         return given[0] @ losses, []
 
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """p'losses."""
+        count = len(probabilities)
+        return LinearDual(probabilities, np.zeros(0), np.zeros(0, bool), np.zeros((0, count)), np.zeros((0, 0)))
+
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """q = p."""
         return [q == mass * probabilities]
@@ -91,6 +97,11 @@ class AnyProbabilities(Ambiguity):
 
         largest = cp.Variable()
         return largest, [largest >= losses]
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The largest loss."""
+        count = len(probabilities)
+        return LinearDual.of(count, [1.0], [True], np.eye(count), -np.ones((count, 1)))
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """No constraint."""
@@ -193,6 +204,18 @@ class TotalVariation(Ball):
         yield np.array([one.radius for one in sets])
         yield np.concatenate(beliefs)
 
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The largest loss, the level and what lies above it."""
+        count, one = len(probabilities), np.ones((len(probabilities), 1))
+        cost, free = [self.radius, 1 - self.radius, probabilities], [1, 1, 0 * probabilities]
+        nothing = np.zeros((1, count))
+        rows: list[list[Matrix]] = [
+            [0 * one, -one, -np.eye(count)],
+            [-one, 0 * one, np.zeros((count, count))],
+            [-one[:1], one[:1], nothing],
+        ]
+        return LinearDual.of(count, cost, free, [[np.eye(count)], [np.eye(count)], [nothing]], rows)
+
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """‖q − p‖₁ ≤ 2·radius."""
         import cvxpy as cp
@@ -235,6 +258,12 @@ class Box(Ball):
         (low, high), count = given, len(probabilities)
         eta, up, down = cp.Variable(), cp.Variable(count, nonneg=True), cp.Variable(count, nonneg=True)
         return eta + high @ up - low @ down, [losses <= eta + up - down]
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The level, what lies above it and what below."""
+        (low, high), count = self.bounds(probabilities), len(probabilities)
+        rows = [[-np.ones((count, 1)), -np.eye(count), np.eye(count)]]
+        return LinearDual.of(count, [1.0, high, -low], [1, np.zeros(2 * count)], np.eye(count), rows)
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """|q − p| ≤ radius."""
@@ -286,6 +315,11 @@ class Contamination(Ball):
 
         (stays, moved), largest = given, cp.Variable()
         return stays @ losses + moved * largest, [largest >= losses]
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The largest loss, beside a part of the mean."""
+        count, stays = len(probabilities), (1 - self.radius) * probabilities
+        return LinearDual.of(count, [self.radius], [True], np.eye(count), -np.ones((count, 1)), stays)
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """q ≥ (1 − radius)·p."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from allocator.ambiguity.balls import TotalVariation
-from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, NewInformation, NodeSetDocument
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity, LinearDual, NewInformation, NodeSetDocument
 from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, NotSolved
 from allocator.outlook.outlook import Outlook
@@ -194,6 +194,11 @@ class ExpertHull(ScenarioSet):
         largest = cp.Variable()
         return largest, [largest >= given[0] @ losses]
 
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The largest of the means."""
+        table = self.table(probabilities)
+        return LinearDual.of(len(probabilities), [1.0], [True], table, -np.ones((len(table), 1)))
+
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """A mixture of the vertices."""
         import cvxpy as cp
@@ -337,6 +342,13 @@ class Polytope(ScenarioSet):
         signed = np.flatnonzero([row not in equal for row in self._kept()])
         rows = [matrix.T @ prices + eta >= losses]
         return eta + limits @ prices, rows + ([prices[signed] >= 0] if len(signed) else [])
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """η, and the prices of the rows."""
+        (matrix, limits), equal = self.dual_numbers(probabilities).values(), self._pairs()
+        free = [True, [row in equal for row in self._kept()]]
+        count = len(probabilities)
+        return LinearDual.of(count, [1.0, limits], free, np.eye(count), [[-np.ones((count, 1)), -matrix.T]])
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """matrix·q ≤ limits."""

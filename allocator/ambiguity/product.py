@@ -23,6 +23,7 @@ from allocator.ambiguity.polyhedral import Pushforward, news_likelihoods
 from allocator.ambiguity.sets import (
     ABOUT,
     Ambiguity,
+    LinearDual,
     NewInformation,
     SetDocument,
     answer_set,
@@ -245,6 +246,29 @@ class ProductSet(Ambiguity):
         each = [[*one.compiled._each(p)] for one, p in zip(sets, beliefs, strict=True)]
         for axis in ([pair for own in each for pair in own[1:]], [own[0] for own in each]):
             yield [one for one, _ in axis], [p for _, p in axis]
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The answers' over what each answer's regimes come to, which is a loss of theirs."""
+        (question, mass), *regimes = self._each(probabilities)
+        count, answers, outer = len(probabilities), len(self.regimes), question.linear_dual(mass)
+        inner = [regime.linear_dual(p) for regime, p in regimes]
+        from scipy.linalg import block_diag
+
+        own = block_diag(*(one.rows for one in inner))
+        losses, means = np.zeros((len(own), count)), np.zeros((answers, count))
+        starts = np.cumsum([0, *(len(one.rows) for one in inner)])
+        for h, (one, at) in enumerate(zip(inner, self.members_of, strict=True)):
+            losses[starts[h] : starts[h + 1], at], means[h, at] = one.losses, one.mean
+        costs = block_diag(*(one.cost[None, :] for one in inner))
+        # an answer's worth is a column of its own: at least the mean and the cost of its regimes
+        rows = [
+            [own, np.zeros((len(own), answers)), np.zeros((len(own), len(outer.cost)))],
+            [costs, -np.eye(answers), np.zeros((answers, len(outer.cost)))],
+            [np.zeros((len(outer.rows), own.shape[1])), outer.losses, outer.rows],
+        ]
+        cost, free = [np.zeros(own.shape[1]), outer.mean, outer.cost], [one.free for one in inner]
+        all_losses = [[losses], [means], [np.zeros((len(outer.rows), count))]]
+        return LinearDual.of(count, cost, [*free, np.ones(answers), outer.free], all_losses, rows)
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """Answers in their set, and each answer's scenarios in its, as far as the answer is probable."""

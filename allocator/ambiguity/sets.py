@@ -105,10 +105,30 @@ class DualForm:
             parameter.value = value
 
 
+@dataclass(frozen=True, eq=False)
+class LinearDual:
+    """The same as numbers, of a set with flat faces: the least mean'ℓ + cost'z over losses·ℓ + rows·z ≤ 0, with z ≥ 0
+    where it is not `free`. (K,) `mean`, (m,) `cost` and `free`, (n, K) `losses`, (n, m) `rows`.
+    """
+
+    mean: Vector
+    cost: Vector
+    free: NDArray[np.bool_]
+    losses: Matrix
+    rows: Matrix
+
+    @classmethod
+    def of(cls, scenarios: int, cost: Any, free: Any, losses: Any, rows: Any, mean: Vector | None = None) -> LinearDual:
+        """Of as many scenarios; blocks of matrices are joined."""
+        own = np.zeros(scenarios) if mean is None else mean
+        return cls(own, np.hstack(cost), np.hstack(free).astype(bool), np.block(losses), np.block(rows))
+
+
 class Ambiguity:
     """What is asked of a set of probabilities q around a belief p, and the answer of most; vectors are (K,).
 
-    A set answers for itself: `adversary` or `adversaries`, `excess`, `dual_numbers`, `dual`, `members` and `words`.
+    A set answers for itself: `adversary` or `adversaries`, `excess`, `dual_numbers`, `dual`, `members`, `words` and,
+    where it has flat faces only, `linear_dual`.
     """
 
     name: ClassVar[str] = ""
@@ -266,6 +286,10 @@ class Ambiguity:
 
     def dual(self, losses: cp.Expression, probabilities: Vector, given: Sequence[cp.Parameter]) -> Form:
         """The dual form, its numbers being `given`; `probabilities` tell only which of them are zero."""
+        raise NotImplementedError
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The dual form as numbers, where no face of what is compiled is curved."""
         raise NotImplementedError
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from allocator.ambiguity.polyhedral import ScenarioSet, best_of, nearest_member, noticed
+from allocator.ambiguity.sets import LinearDual
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
 from allocator.settings.uncertainty import RobustSection
@@ -109,6 +110,19 @@ class Wasserstein(ScenarioSet):
             return p @ worth, [worth[j] >= losses[to] for j, to in enumerate(free)]
         rows = [worth[j] >= losses - cp.multiply(metric[j], price) for j in range(len(sources))]
         return price * radius + p @ worth, rows
+
+    def linear_dual(self, probabilities: Vector) -> LinearDual:
+        """The price of distance and the worth of each source."""
+        p, metric, radius = self.dual_numbers(probabilities).values()
+        if self.radius == 0:
+            sources = self.metric[probabilities > 0]
+            source, to = np.nonzero(sources <= 0)
+            worth, price = -np.eye(len(p))[source], np.zeros((len(source), 1))
+        else:
+            source, to = (each.ravel() for each in np.indices(metric.shape))
+            worth, price = -np.eye(len(p))[source], -metric.reshape(-1, 1)
+        losses, free = np.eye(len(probabilities))[to], [False, np.ones(len(p))]
+        return LinearDual.of(len(probabilities), [radius, p], free, losses, [[price, worth]])
 
     def members(self, q: cp.Expression, probabilities: Vector, mass: Any = 1.0) -> list[cp.Constraint]:
         """A transport from p to q."""

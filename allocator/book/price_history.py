@@ -138,12 +138,14 @@ def _stale(settings: Settings, prices: pd.DataFrame) -> Iterator[Breach]:
     if prices.index[-1] < oldest:
         yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
         return
-    last = {str(name): prices.index[prices[name].notna()].max() for name in prices}
-    late = {name: date for name, date in last.items() if date < oldest}
-    yield from (_breach(name, f"has its last price on {told(date)}", cure) for name, date in late.items())
-    whole = prices.dropna()
-    if not late and len(whole) and whole.index[-1] < oldest:
-        yield _breach("date", f"the last row without a blank is of {told(whole.index[-1])}", cure)
+    there = prices.notna().to_numpy()
+    dates = pd.DatetimeIndex(prices.index)
+    last = dates[len(prices) - 1 - there[::-1].argmax(axis=0)]
+    late = np.flatnonzero(there.any(axis=0) & np.asarray(last < oldest)).tolist()
+    yield from (_breach(str(prices.columns[i]), f"has its last price on {told(last[i])}", cure) for i in late)
+    whole = dates[np.flatnonzero(there.all(axis=1))]
+    if not late and len(whole) and whole[-1] < oldest:
+        yield _breach("date", f"the last row without a blank is of {told(whole[-1])}", cure)
 
 
 def _breach(column: str, rule: str, cure: str) -> Breach:

@@ -108,7 +108,7 @@ def rebalance(
         from allocator.plan.output import plan_files, run_exporters
         from allocator.plan.runs import digest
 
-        document = plan_document(plan, deviation)
+        document = plan_document(plan, deviation, full=full)
         files = plan_files(plan, document)
         document = {**document, "orders_sha256": digest(files["orders.csv"])}
         files |= run_exporters(document, export, loaded.settings.plugins.exporters)

@@ -19,12 +19,12 @@ from allocator.errors import BadInput, BadMandate, Breach, did_you_mean, setting
 from allocator.lots.whole_lots import relaxed_rules
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.precheck import check_obviously_infeasible
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.targets import Targets, solve_targets
 from allocator.rules import format_limit
 from allocator.rules.builder import locked_names, unclassified_names
+from allocator.rules.rows import Position
 from allocator.settings.reading import dotted_key, settings_from, unused_keys
 from allocator.types import Matrix, Vector
 

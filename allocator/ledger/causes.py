@@ -25,12 +25,12 @@ from allocator.mandate.mandate import Mandate
 from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy, with_hindsight
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import FIGURES, Figures, Plan, portfolio_figures
 from allocator.plan.targets import solve_targets
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 COMPARED = tuple(one for one in FIGURES if one.note and (one.brief or one.name == "costs"))

@@ -221,9 +221,13 @@ class Ledger:
     def _verified(self, connection: Connection, head: str | None) -> Verification:
         from sqlalchemy import text
 
+        from allocator.ledger.tables import METADATA
+
         def rows(table: str, key: str) -> Iterator[Row]:
             # as they are, and not as the types of columns would have them
             found = connection.execution_options(yield_per=500).execute(text(f"SELECT * FROM {table} ORDER BY {key}"))
+            if {*found.keys()} != {*METADATA.tables[table].c.keys()}:
+                raise BadInput([self._of_another_format("has other tables than this release writes")])
             return (dict(row) for row in found.mappings())
 
         faults, hashes, runs, named = list[Breach](), list[str](), dict[int, Row](), set[str]()
@@ -401,7 +405,8 @@ def _now() -> str:
 def _of_database(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
-    return isinstance(error, SQLAlchemyError | sqlite3.Error | OSError)
+    # UnicodeError: of what SQLite says of a file whose bytes were changed
+    return isinstance(error, SQLAlchemyError | sqlite3.Error | OSError | UnicodeError)
 
 
 def _begun(connection: Connection, *, writes: bool) -> Any:

@@ -91,7 +91,9 @@ def recorded_book(
     from allocator.outlook.scenario_cards import load_with_cards
 
     options, inputs = run.said["options"], run.said["contents"]["inputs"]
-    contents = ledger.contents(list(inputs.values()))
+    parameters = run.said["contents"]["parameters"]["settings.json"]
+    contents = ledger.contents([*inputs.values(), parameters])
+    stated = json.loads(contents[parameters])["tables"]
     moved, beside = list[str](), folder / "book"
     beside.mkdir()
     for name, digest in inputs.items():
@@ -100,8 +102,10 @@ def recorded_book(
             continue
         file, table = name, run.said["tables"].get(name)
         if table is not None and name != f"{table}.csv":  # of another folder, or the answer of a database
-            file = f"{table}{PurePath(name).suffix if name.endswith(('.xlsx', '.parquet')) else '.csv'}"
-            moved.append(f'tables.{table}="{file}"')
+            where = stated[table]  # a workbook's sheet may be named like its file
+            file = f"{table}/{PurePath(where).name if isinstance(where, str) else 'answer.csv'}"
+            moved.append(f"tables.{table}={json.dumps(file)}")
+            (beside / table).mkdir()
         (beside / file).write_bytes(contents[digest])
     if as_of is None and options["as_of"] is not None:
         as_of = dt.date.fromisoformat(options["as_of"])

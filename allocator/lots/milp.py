@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from allocator.book.book import Book
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.highs import Block
-from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate, cheapest, lower_bound, reduced_costs
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.

@@ -27,7 +27,6 @@ from allocator.lots.milp import (
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import RelaxedLimits, has_tiers
 from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
-from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import plain_amount, plain_decimal
@@ -44,6 +43,7 @@ from allocator.rules import (
     row_slack,
     stack_rows,
 )
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 # What a search has at hand, and what it finds.

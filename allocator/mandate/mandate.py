@@ -9,6 +9,7 @@ with r the scenario gains and costs = 1 − W; or, for `minimum_variance`, minim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -84,14 +85,18 @@ class Mandate:
     @cached_property
     def rows(self) -> RuleRows:
         """Every linear rule's rows, one above the other."""
-        instruments = len(self.cost_rates)
-        return stack_rows([rule.rows(instruments) for rule in self.linear_rules], instruments)
+        return stack_rows(self.parts, len(self.cost_rates))
+
+    @cached_property
+    def parts(self) -> Sequence[RuleRows]:
+        """The rows of each linear rule."""
+        return [rule.rows(len(self.cost_rates)) for rule in self.linear_rules]
 
     def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""
         linear, at = [], 0
-        for rule in self.linear_rules:
-            count = len(rule.rows(len(self.cost_rates)).labels)
+        for rule, part in zip(self.linear_rules, self.parts, strict=True):
+            count = len(part.labels)
             linear.append(rule.with_limits([float(limit) for limit in limits[at : at + count]]))
             at += count
         convex = [rule.with_limits([float(limit)]) for rule, limit in zip(self.convex_rules, limits[at:], strict=True)]
@@ -147,6 +152,10 @@ class Mandate:
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Every rule's own formula on a trade: the linear rules' in the order of `rows`, then the convex ones'."""
         return [reading for rule in self.rules for reading in rule.readings(trade, outlook)]
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """(rules,) by how much of the account each reading of `readings` misses its limit."""
+        return np.concatenate([np.zeros(0), *(rule.missed(trade, outlook) for rule in self.rules)])
 
 
 def no_trade(book: Book) -> Trade:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple, Self, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypedDict
 
-import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +18,12 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree, ScenarioTree
-from allocator.types import Matrix, Vector
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+else:
+    cp = DeferredModule("cvxpy")
 
 OUTSIDE = "The risk within a scenario is in rules alone, not in this objective."
 CHARGED = "The risk within a scenario is charged from each decision to the next: {:g} x its variance."

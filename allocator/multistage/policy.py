@@ -16,9 +16,9 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.multistage.mandate import MultistageMandate, PathWealth, rescale_mandate
 from allocator.multistage.objectives import ScenarioStep
-from allocator.optimization.single_period import Position
 from allocator.optimization.verification import CanonicalCheck
 from allocator.rules import RuleMeasurement, Trade
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 _DUST = 1e-9

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -26,10 +25,16 @@ from allocator.ambiguity.sets import by_kind, numbers_by_kind
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
-from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import DecisionVariables
-from allocator.types import Matrix, Vector
+from allocator.rules.rows import Position
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+else:
+    cp = DeferredModule("cvxpy")
 
 TRADE_UNITS = (0.1, 1.0)
 """Of the account: what trades are measured in where their impact is a cone; where a solver fails on one, the next."""

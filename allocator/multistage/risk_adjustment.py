@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.optimize import bisect
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
@@ -32,7 +30,12 @@ from allocator.multistage.objectives import (
 )
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ReviewTree
-from allocator.types import Matrix, Vector
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+else:
+    cp = DeferredModule("cvxpy")
 
 # One number that all outcomes share, a centre or a quantile: the best of it, against the adversary.
 #
@@ -51,6 +54,7 @@ def minimise_worst_case(
     Where the adversary jumps from one corner to another, the mean of both that makes the slope vanish is his choice
     at the saddle: the set is convex.
     """
+    from scipy.optimize import bisect
 
     def slope(x: float) -> tuple[float, Vector]:
         losses, slopes = at(x)

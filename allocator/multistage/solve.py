@@ -11,9 +11,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
-import cvxpy as cp
-import highspy
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -30,12 +29,19 @@ from allocator.multistage.policy import (
 )
 from allocator.multistage.program import TRADE_UNITS, TreeProgram, compiled_in, tree_program
 from allocator.optimization.highs import linear_model, quiet_highs, run_highs
-from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck, linear_check
 from allocator.rules import NoTrade
 from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
-from allocator.types import Matrix, Vector
+from allocator.rules.rows import Position
+from allocator.types import DeferredModule, Matrix, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+    import highspy
+else:
+    cp, highspy = DeferredModule("cvxpy"), DeferredModule("highspy")
 
 # Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
 #

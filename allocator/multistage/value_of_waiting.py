@@ -34,10 +34,10 @@ from allocator.multistage.solve import (
     solve_policy,
     solve_side_by_side,
 )
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import build_outlook
 from allocator.presentation import Keywords, OutlookHeading, Probability, Row, document_of
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 _Solved = TypeVar("_Solved")

@@ -18,10 +18,9 @@ import numpy as np
 from allocator.errors import Infeasible, NotSolved, describe_conflict
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.elastic import HOLDS, ConflictRule, ElasticProgram, Violation
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LooserLimit, one_key_one_limit
-from allocator.rules.rows import round_loosened
+from allocator.rules.rows import Position, round_loosened
 
 # The smallest way out of a conflict, one for each of its rules, in the rule's own unit.
 #

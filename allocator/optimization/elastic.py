@@ -29,10 +29,10 @@ from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.round_trips import least_violation_one_way
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LooserLimit, RuleId, RuleRows, Trade, row_slack
 from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 # The named things that a conflict is made of: a rule, or one row of a rule of many, each with a limit to move.

@@ -1,7 +1,7 @@
 """Many solves of nearly the same question: as fast as a bare solver loop, and each answer still proved outside it.
 
-The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated through `piqp_updates`,
-then the canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What
+The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated in place, then the
+canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What
 fails any of them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
 
 No answer depends on the ones before it, to the last bit: every solve starts cold.
@@ -10,7 +10,7 @@ No answer depends on the ones before it, to the last bit: every solve starts col
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,13 +18,13 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
-from allocator.optimization.single_period import Position, ProblemShape, SinglePeriodProblem, problem_shape
+from allocator.optimization.quadratic_program import QuadraticProgram, is_quadratic
 from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, trade_of_solution
-from allocator.optimization.verification import least_free, wealth_price
+from allocator.optimization.verification import DualValues, least_free, wealth_price
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # The second check for many answers of one shape: rules as rows, the objective by its formula, the bound of §4.9.
@@ -39,24 +39,6 @@ RULE_ALLOWED = 1e-6
 """Of the account, on fractional targets: what a rule may be missed by."""
 LAWFUL = 1e-9
 """How far an adversary may lie outside its set."""
-
-
-def has_fast_path(mandate: Mandate) -> bool:
-    """Whether this module can prove answers to the mandate."""
-    linear = mandate.return_error is None or mandate.return_error.linear_charge is not None
-    return not mandate.convex_rules and mandate.impact is None and linear
-
-
-@dataclass(frozen=True, eq=False)
-class Duals:
-    """What the proof takes from the solver, in units of the account: it makes the bound tight, never false.
-
-    `rows` (R,) ≥ 0, `cash` the price of money, `adversary` (K,) inside the set.
-    """
-
-    rows: Vector
-    cash: float
-    adversary: Vector
 
 
 class RowProof:
@@ -99,13 +81,15 @@ class RowProof:
         weights = np.outer(rows.expected, outlook.probabilities)
         return weights + rows.gains if rows.gains.shape[1] else weights
 
-    def lawful(self, duals: Duals, outlook: Outlook) -> bool:
+    def lawful(self, duals: DualValues, outlook: Outlook) -> bool:
         """Whether the prices prove anything: their signs, and an adversary inside the set."""
         q = duals.adversary
         inside = self.mandate.ambiguity.excess(q, outlook.probabilities) <= LAWFUL
         return bool((duals.rows >= 0).all() and (q >= 0).all() and abs(float(q.sum()) - 1) <= LAWFUL and inside)
 
-    def bound(self, start: Position, outlook: Outlook, trade: Trade, duals: Duals, floor: float = -np.inf) -> float:
+    def bound(
+        self, start: Position, outlook: Outlook, trade: Trade, duals: DualValues, floor: float = -np.inf
+    ) -> float:
         """What no plan's objective can fall below; `floor` is the least price of money to try (science §4.9)."""
         mandate, rows, rates, prices = self.mandate, self.mandate.rows, self.mandate.cost_rates, duals.rows
         count, aversion, price = len(rates), mandate.risk_aversion, mandate.cost_price(outlook)
@@ -144,8 +128,6 @@ class RowProof:
         )
 
 
-_MOST = 32
-"""Compiled shapes kept at once: the supports of beliefs on the faces of a simplex of five scenarios."""
 _STEP_BACK = 1e-8
 """Of the way from the belief to the solver's adversary: costs the bound that part of what the adversary costs."""
 
@@ -175,95 +157,41 @@ Problem: TypeAlias = tuple[Position, Outlook, Mandate]
 """Where we stand, what we believe and what we want."""
 
 
-@dataclass(frozen=True, eq=False)
-class _ScaledProblem:
-    """A question as data, and the units that they are in."""
-
-    loop: PiqpUpdater
-    data: ProblemData
-    scale: float
-    row_units: Vector
-
-
-@dataclass(frozen=True, eq=False)
-class _CompiledShape:
-    compiled: SinglePeriodProblem
-    loop: PiqpUpdater | None
-
-
 class ParametricSolver:
-    """Answers to questions that differ in numbers from the one it was made with.
-
-    Questions of another shape (a belief that excludes a scenario) are compiled when they come.
-    """
+    """Answers to questions that differ in numbers from the one it was made with, or in their shape."""
 
     def __init__(self, start: Position, outlook: Outlook, mandate: Mandate, limits: Limits | None = None) -> None:
+        del start, outlook
         self._limits = limits or Limits()
-        self._kept: list[_CompiledShape] = []
         self._layout: RowProof | None = None
-        self._kept.append(self._compile(start, outlook, mandate))
-
-    @property
-    def is_fast(self) -> bool:
+        self._program = QuadraticProgram(PIQP.options(self._limits))
+        self.is_fast = is_quadratic(mandate)
         """Whether the question it was made with can go the fast way."""
-        return self._kept[0].loop is not None
 
     def solve(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
         """The proved answer; None where the fast way has none, which says nothing about whether there is one."""
         return self.solve_many([(start, outlook, mandate)])[0]
 
     def solve_many(self, asked: Sequence[Problem]) -> list[CertifiedSolution | None]:
-        """The same of many questions: all are written, then solved, then proved, which keeps caches warm."""
-        written = [self._write(*question) for question in asked]
-        raws = [None if one is None else self._solved(one) for one in written]
-        return [
-            None if one is None or raw is None else self._proved(one, raw, *question)
-            for one, raw, question in zip(written, raws, asked, strict=True)
-        ]
-
-    def _solved(self, one: _ScaledProblem) -> RawSolution | None:
-        """What PIQP says.
+        """The same of many questions.
 
         Raises:
-            OutOfTime: it took longer than the user allows.
+            OutOfTime: one took longer than the user allows.
         """
-        clock = self._limits.clock()
-        raw = one.loop.solve(one.data)
+        return [self._solved(*question) if is_quadratic(question[2]) else None for question in asked]
+
+    def _solved(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
+        at, clock = self._program.write(start, outlook, mandate), self._limits.clock()
+        raw = self._program.solve(at)
         clock.refuse_late()
-        return raw
-
-    def _write(self, start: Position, outlook: Outlook, mandate: Mandate) -> _ScaledProblem | None:
-        wanted = problem_shape(outlook, mandate)
-        at = self._fitting(wanted, start, outlook, mandate) if _is_fast(wanted, mandate) else None
-        if at is None or at.loop is None:
-            return None
-        own = at.compiled
-        own.write(start, outlook, mandate, changed_in_place=False)  # what was changed so the proof would not let pass
-        return _ScaledProblem(at.loop, at.loop.write(), own.scale, own.row_units)
-
-    def _compile(self, start: Position, outlook: Outlook, mandate: Mandate) -> _CompiledShape:
-        compiled = SinglePeriodProblem(outlook, mandate)
-        if not _is_fast(compiled.shape, mandate):
-            return _CompiledShape(compiled, None)
-        compiled.write(start, outlook, mandate)
-        return _CompiledShape(compiled, piqp_updater(compiled, self._limits.tolerance))
-
-    def _fitting(self, wanted: ProblemShape, start: Position, outlook: Outlook, mandate: Mandate) -> _CompiledShape:
-        for one in self._kept:
-            if one.compiled.shape.fits(wanted):
-                return one
-        made = self._compile(start, outlook, mandate)
-        self._kept = [*self._kept[:1], *self._kept[1:][-_MOST:], made]
-        return made
-
-    def _proved(
-        self, at: _ScaledProblem, raw: RawSolution, start: Position, outlook: Outlook, mandate: Mandate
-    ) -> CertifiedSolution | None:
-        if not at.loop.check(at.data, raw).worst <= RESIDUAL_ALLOWED:
+        if raw is None or not at.check(raw).worst <= RESIDUAL_ALLOWED:
             return None
         layout = self._laid_out(outlook, mandate)
-        trade = trade_of_solution(start, mandate, at.loop.places.holdings.of(raw.x), 1.0)
-        duals = _duals(at, raw, outlook, mandate)
+        trade, duals = (
+            trade_of_solution(start, mandate, raw.x[: len(start.holdings)], 1.0),
+            at.duals(raw, outlook, mandate),
+        )
+        duals = replace(duals, adversary=_member(duals.adversary, mandate.ambiguity, outlook.probabilities))
         if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
             return None
         objective = mandate.loss(trade, outlook)
@@ -278,24 +206,6 @@ class ParametricSolver:
         if self._layout is None or not self._layout.fits(mandate, outlook.risk):
             self._layout = RowProof(mandate, outlook.risk)
         return self._layout
-
-
-def _is_fast(wanted: ProblemShape, mandate: Mandate) -> bool:
-    """Whether a question can go the fast way: curved by its risk alone."""
-    return has_fast_path(mandate) and mandate.risk_aversion > 0 and not wanted.conic
-
-
-def _duals(at: _ScaledProblem, raw: RawSolution, outlook: Outlook, mandate: Mandate) -> Duals:
-    """The solver's duals in units of the account, noise taken out."""
-    both, rows, places = np.concatenate([raw.equalities, raw.rows]), mandate.rows, at.loop.places
-    prices = np.zeros(0)
-    if places.rows is not None:
-        prices = np.maximum(places.rows.of(both), 0.0) * at.scale / at.row_units
-    # where W is written as 1 − costs, cash is priced without what wealth is worth there
-    apart = float(prices @ np.where(rows.uses_scenario_returns != 0, rows.wealth, 0.0)) if len(prices) else 0.0
-    cash = float(places.cash.of(both)[0]) * at.scale + mandate.cost_price(outlook) + apart
-    q = outlook.probabilities if places.adversary is None else places.adversary.of(both)
-    return Duals(prices, cash, _member(q, mandate.ambiguity, outlook.probabilities))
 
 
 def _member(q: Vector, ambiguity: Ambiguity, probabilities: Vector) -> Vector:

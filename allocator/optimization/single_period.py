@@ -19,11 +19,18 @@ import scipy.sparse as sp
 from allocator.ambiguity.sets import DualForm
 from allocator.cvxpy_parameters import FastParameter
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.quadratic_program import (
+    FEW_FACTORS,
+    TIE_BREAK,
+    largest_return,
+    objective_scale,
+    typical_variance,
+)
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows
 from allocator.rules.convex import DecisionVariables, RuleConstraints
 from allocator.rules.directions import Above
-from allocator.rules.rows import Position as Position  # noqa: PLC0414  # it is asked for here
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 # What is compiled in: two questions of one shape share a program, whatever their numbers.
@@ -73,14 +80,6 @@ def problem_shape(outlook: Outlook, mandate: Mandate) -> ProblemShape:
     return ProblemShape(outlook.risk.loadings, outlook.risk.specific, len(outlook.scenarios), pattern, conic)
 
 
-FEW_FACTORS = 0.5
-"""Of the instruments: with more factors than this the full covariance is solved faster than its factors."""
-HUGE = 10.0
-"""The objective is measured in its largest part, but in no more than this times the largest return."""
-TIE_BREAK = 1e-8
-"""Price of trading one unit of wealth, so that among equal optima the plan that trades least is taken."""
-
-
 @dataclass(frozen=True, eq=False)
 class ProblemVariables:
     """The variables whose values and duals mean something to the user."""
@@ -119,9 +118,9 @@ class SinglePeriodProblem:
         instruments, scenarios = len(mandate.cost_rates), len(outlook.scenarios)
         rows = mandate.rows
         self.shape = problem_shape(outlook, mandate)
-        self._unit_variance = _typical_variance(outlook)
+        self._unit_variance = typical_variance(outlook)
         self._full = outlook.risk.loadings.shape[1] > FEW_FACTORS * instruments
-        self._returns: Any = outlook.returns / _largest_return(outlook)
+        self._returns: Any = outlook.returns / largest_return(outlook)
         if not fixed_returns:
             self._returns = FastParameter((scenarios, instruments), name="scenario returns / unit")
         self._declare(instruments, scenarios, len(rows.labels))
@@ -294,10 +293,8 @@ class SinglePeriodProblem:
     def _write_numbers(self, outlook: Outlook, mandate: Mandate, trading_price: float, *, same_mandate: bool) -> None:
         """All but where we stand and what we believe."""
         rows, risk_price = mandate.rows, mandate.risk_aversion * self._unit_variance
-        unit = _largest_return(outlook)
-        # a huge risk aversion must not push what returns decide below the solver's tolerance
-        most = HUGE * unit if mandate.return_weight else np.inf
-        self.scale = scale = max(min(risk_price, most), unit * mandate.return_weight, 1e-12)
+        unit = largest_return(outlook)
+        self.scale = scale = objective_scale(mandate, unit, self._unit_variance)
         if not same_mandate:
             self._buying.value, self._selling.value = 1 + mandate.cost_rates, 1 - mandate.cost_rates
         if isinstance(self._returns, FastParameter):
@@ -347,15 +344,3 @@ def _parameters(numbers: Mapping[str, Any]) -> dict[str, FastParameter]:
 def _set(parameters: Mapping[str, FastParameter], numbers: Mapping[str, Any]) -> None:
     for name, value in numbers.items():
         parameters[name].value = value
-
-
-def _largest_return(outlook: Outlook) -> float:
-    """The unit that returns and costs are measured in while solving."""
-    largest = max(float(np.abs(outlook.returns).max()), float(np.abs(outlook.cash_returns).max()))
-    return largest if largest > 0 else 1.0
-
-
-def _typical_variance(outlook: Outlook) -> float:
-    """Median variance of an instrument, the unit that risk is measured in while solving."""
-    variances = outlook.risk.variances
-    return float(np.median(variances[variances > 0])) if (variances > 0).any() else 1.0

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
@@ -23,13 +22,21 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.highs import TimeLimit
-from allocator.optimization.single_period import TIE_BREAK, Position, SinglePeriodProblem, problem_shape
+from allocator.optimization.quadratic_program import TIE_BREAK, QuadraticProgram, is_quadratic
 from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade
 from allocator.rules.convex import ConvexRuleDual
 from allocator.rules.directions import flat_dual
-from allocator.types import Vector
+from allocator.rules.rows import Position
+from allocator.types import DeferredModule, Vector
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from allocator.optimization.single_period import ProblemShape, SinglePeriodProblem
+else:
+    cp = DeferredModule("cvxpy")
 
 RESIDUAL_ALLOWED = 1e-6
 """Canonical residuals above this are no solution, whatever the status says."""
@@ -146,7 +153,9 @@ class Solution:
 
 
 class Program:
-    """A mandate compiled once for its shape and solved as often as its numbers change."""
+    """A mandate solved as often as its numbers change: as matrices where it is a quadratic program, else compiled once
+    for its shape.
+    """
 
     def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
         """Compile; where not `warm`, solvers start anew each time and no answer depends on the one before.
@@ -154,17 +163,32 @@ class Program:
         Where it does not explain, a conflict of rules that Clarabel proves is not taken apart, which takes as long as a
         hundred solves; `quick` is set where it is taken apart as far as takes little work.
         """
-        self._shape = problem_shape(outlook, mandate)
-        many = self._shape.conic and self._shape.scenarios >= MANY
-        self._cuts = _AdversaryCuts(outlook, mandate) if many else None
-        self._compiled: SinglePeriodProblem = (
-            SinglePeriodProblem(outlook, mandate) if self._cuts is None else self._cuts.compiled
-        )
         self._warm, self.explains, self.quick = warm, explains, False
+        self._quadratic: QuadraticProgram | None = None
+        self._kept: SinglePeriodProblem | None = None
+        self._shape: ProblemShape | None = None
+        self._cuts: _AdversaryCuts | None = None
+        if not is_quadratic(mandate):
+            self._shape = _shape_of(outlook, mandate)
+            if self._shape.conic and self._shape.scenarios >= MANY:
+                self._cuts = _AdversaryCuts(outlook, mandate)
+            else:
+                self._compiled(outlook, mandate)
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
-        return self._shape.fits(problem_shape(outlook, mandate))
+        if is_quadratic(mandate):
+            return True
+        return self._shape is not None and self._shape.fits(_shape_of(outlook, mandate))
+
+    def _compiled(self, outlook: Outlook, mandate: Mandate) -> SinglePeriodProblem:
+        from allocator.optimization.single_period import SinglePeriodProblem
+
+        if self._cuts is not None and not is_quadratic(mandate):
+            return SinglePeriodProblem(outlook, mandate, fixed_returns=True)
+        if self._kept is None or not self._kept.shape.fits(_shape_of(outlook, mandate)):
+            self._kept = SinglePeriodProblem(outlook, mandate)
+        return self._kept
 
     def solve(
         self,
@@ -187,22 +211,27 @@ class Program:
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
-        if self._cuts is not None:
+        ladder = [solver for solver in self.ladder(mandate) if str(solver) not in refused]
+        if is_quadratic(mandate) and ladder[:1] == [PIQP]:
+            found = self._by_matrices(start, outlook, mandate, limits, attempts, trading_price)
+            if found is not None:
+                return found
+            ladder = ladder[1:]
+        if self._cuts is not None and not is_quadratic(mandate) and str(self._cuts) not in refused:
             try:
-                if str(self._cuts) not in refused:
-                    return self._cuts.solve(start, outlook, mandate, limits, trading_price)
+                return self._cuts.solve(start, outlook, mandate, limits, trading_price)
             except NotSolved as error:
                 attempts.append(f"{self._cuts}: {error}")
             except Infeasible:
                 if self.explains and (conflict := explain_conflict(start, outlook, mandate, quick=self.quick)):
                     raise conflict from None
                 raise
-            self._compiled = SinglePeriodProblem(outlook, mandate, fixed_returns=True)
-        self._compiled.write(start, outlook, mandate, trading_price)
-        for solver in (solver for solver in self.ladder(mandate) if str(solver) not in refused):
-            status, check = solve_once(self._compiled.problem, solver, limits, warm=self._warm)
+        compiled = self._compiled(outlook, mandate)
+        compiled.write(start, outlook, mandate, trading_price)
+        for solver in ladder:
+            status, check = solve_once(compiled.problem, solver, limits, warm=self._warm)
             if check is not None and check.worst <= RESIDUAL_ALLOWED:
-                return self._solution(outlook, mandate, str(solver), tuple(attempts), check)
+                return self._solution(compiled, outlook, mandate, str(solver), tuple(attempts), check)
             said = status if check is None else f"said {status}, but residuals are {check.worst:.1e}"
             attempts.append(f"{solver}: {said}")
             if solver.proves_conflicts and status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
@@ -214,26 +243,54 @@ class Program:
         rule = ", or a tight rule" if mandate.rules else ""
         raise NotSolved(f"no verified solution ({'; '.join(attempts)}); loosen solver.tolerance a little{rule}")
 
+    def _by_matrices(
+        self,
+        start: Position,
+        outlook: Outlook,
+        mandate: Mandate,
+        limits: Limits,
+        attempts: list[str],
+        trading_price: float,
+    ) -> Solution | None:
+        """The quadratic program's answer; None, and why among the `attempts`, where there is none that passes."""
+        options = PIQP.options(limits)
+        if self._quadratic is None or self._quadratic.options != options:
+            self._quadratic = QuadraticProgram(options)
+        at, clock = self._quadratic.write(start, outlook, mandate, trading_price), limits.clock()
+        raw = self._quadratic.solve(at)
+        clock.refuse_late()
+        check = None if raw is None else at.check(raw)
+        if raw is None or check is None or not check.worst <= RESIDUAL_ALLOWED:
+            said = self._quadratic.status if check is None else f"said optimal, but residuals are {check.worst:.1e}"
+            attempts.append(f"{PIQP}: {said}")
+            return None
+        names, duals = len(start.holdings), at.duals(raw, outlook, mandate)
+        held, bought, sold = (raw.x[part * names : (part + 1) * names] for part in range(3))
+        adversary = mandate.ambiguity.project(duals.adversary, outlook.probabilities)
+        multipliers = replace(duals, adversary=adversary)
+        return Solution(held, float(raw.x[3 * names]), bought, sold, multipliers, str(PIQP), tuple(attempts), check)
+
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""
-        if self._shape.conic:
+        if not is_quadratic(mandate) and self._shape is not None and self._shape.conic:
             return (CLARABEL, RELAXED, SCS)
         return (PIQP, CLARABEL) if mandate.risk_aversion > 0 else (HIGHS, CLARABEL)
 
     def _solution(
         self,
+        compiled: SinglePeriodProblem,
         outlook: Outlook,
         mandate: Mandate,
         solver: str,
         attempts: tuple[str, ...],
         canonical: CanonicalCheck,
     ) -> Solution:
-        variables, constraints, scale = self._compiled.variables, self._compiled.constraints, self._compiled.scale
+        variables, constraints, scale = compiled.variables, compiled.constraints, compiled.scale
         rows = len(mandate.rows.labels)
         dual = constraints.losses.dual_value if constraints.losses is not None else outlook.probabilities
         prices = flat_dual(constraints.rows.dual_value if constraints.rows is not None else None, rows)
-        prices = np.maximum(prices, 0) * scale / self._compiled.row_units
-        slopes = self._slopes(outlook, mandate)
+        prices = np.maximum(prices, 0) * scale / compiled.row_units
+        slopes = self._slopes(compiled, outlook, mandate)
         # where W is written as 1 − costs, cash is priced without what wealth is worth there
         in_costs = mandate.cost_price(outlook) + float(
             prices @ np.where(mandate.rows.uses_scenario_returns != 0, mandate.rows.wealth, 0)
@@ -246,7 +303,7 @@ class Program:
             cash=float(flat_dual(constraints.cash.dual_value, 1)[0]) * scale + in_costs,
             adversary=mandate.ambiguity.project(flat_dual(dual, len(outlook.scenarios)), outlook.probabilities),
             slopes=slopes,
-            error=self._error_direction(mandate),
+            error=self._error_direction(compiled, mandate),
         )
         return Solution(
             np.asarray(variables.holdings.value, dtype=float).copy(),
@@ -259,26 +316,32 @@ class Program:
             canonical,
         )
 
-    def _error_direction(self, mandate: Mandate) -> Vector | None:
+    def _error_direction(self, compiled: SinglePeriodProblem, mandate: Mandate) -> Vector | None:
         """The direction in which the solver's dual says that returns are wrong; None without such a charge."""
-        multiplier = None if self._compiled.error is None else self._compiled.error.read()
+        multiplier = None if compiled.error is None else compiled.error.read()
         if multiplier is None or mandate.return_error is None or mandate.return_error.directions is None:
             return None
         _, direction, length = multiplier
         # shorter than the price where nothing is at risk: only a part of the charge is then used
-        used = max(length * (1 + 1e-15), self._compiled.price_of_error)
+        used = max(length * (1 + 1e-15), compiled.price_of_error)
         return mandate.return_error.directions.lawful(direction / used if used > 0 else direction)
 
-    def _slopes(self, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
+    def _slopes(self, compiled: SinglePeriodProblem, outlook: Outlook, mandate: Mandate) -> tuple[ConvexRuleDual, ...]:
         """Prices and lawful directions of the convex rules."""
         slopes = []
-        for rule, own in zip(mandate.convex_rules, self._compiled.convex, strict=True):
+        for rule, own in zip(mandate.convex_rules, compiled.convex, strict=True):
             price, along, length = own.read() or (0.0, np.zeros(0), 0.0)
             # a price that is too small tells no direction
             direction = rule.lawful(along / length, outlook) if length > 1e-12 else None
-            unit = self._compiled.unit if rule.looks_at_gains else 1.0
-            slopes.append(ConvexRuleDual(price / unit * self._compiled.scale, direction))
+            unit = compiled.unit if rule.looks_at_gains else 1.0
+            slopes.append(ConvexRuleDual(price / unit * compiled.scale, direction))
         return tuple(slopes)
+
+
+def _shape_of(outlook: Outlook, mandate: Mandate) -> ProblemShape:
+    from allocator.optimization.single_period import problem_shape
+
+    return problem_shape(outlook, mandate)
 
 
 def kept_programs(*, explains: bool = True) -> Callable[[Outlook, Mandate], Program]:
@@ -338,7 +401,7 @@ class _AdversaryCuts:
 
     def __init__(self, outlook: Outlook, mandate: Mandate) -> None:
         self._program = Program(*_of_mean(outlook, mandate), warm=False)
-        self.compiled: SinglePeriodProblem = self._program._compiled
+        self.compiled = self._program._compiled(*_of_mean(outlook, mandate))
         curved = mandate.risk_aversion > 0 and not self.compiled.shape.conic
         asked = (PIQP, CLARABEL) if curved else (CLARABEL, RELAXED)  # PIQP stops at a few nearly degenerate programs
         self._forms = [_RowsForm(self.compiled, solver) for solver in asked]
@@ -376,7 +439,7 @@ class _AdversaryCuts:
                 if check.worst > RESIDUAL_ALLOWED:
                     raise NotSolved(f"residuals are {check.worst:.1e}")
                 form.unpack(x, equations, own)
-                found = self._program._solution(mean, small, str(self), (), check)
+                found = self._program._solution(self.compiled, mean, small, str(self), (), check)
                 return asked.answer(found, kept, duals)
             best = min(best, (bound * asked.scale + over, x), key=lambda one: one[0])
             kept = [one for one, price in zip(kept, duals, strict=True) if price > _IDLE]

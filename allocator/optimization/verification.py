@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import brentq
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade, stack_rows
 from allocator.rules.convex import ConvexRuleDual
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # The first of two checks: the compiled data and the solver's raw vectors, by numpy alone.
@@ -384,6 +383,8 @@ def wealth_price(linear: Vector, curvature: Vector) -> float:
     """The least price of wealth at which nobody would hold more than there is: Σ at most 1, where each name alone may
     take all. Without it the solver's last digit counts once for every name.
     """
+    from scipy.optimize import brentq
+
     if cheapest(linear, curvature).sum() <= 1:
         return 0.0
 

@@ -19,7 +19,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import cumulative_trapezoid
 
 from allocator.book.book import Book
 from allocator.book.checks.question import ANY_SOURCE
@@ -253,6 +252,8 @@ class _FirstFurtherClaim:
 
     def by_then(self, density: Vector) -> Vector:
         """(T,) the probability that has come together by each day of `t`."""
+        from scipy.integrate import cumulative_trapezoid
+
         result: Vector = cumulative_trapezoid(density, self.t, initial=0.0)
         return result
 

@@ -212,6 +212,12 @@ def model_technique(stated: ModelSection) -> Technique:
     return Technique(**stated.model_dump(exclude=NOT_DRAWN))
 
 
+def typed_names(book: Book) -> NDArray[np.bool_]:
+    """(N,) whose scenario returns the user states."""
+    typed = {*book.scenario_returns.index}
+    return np.array([name in typed for name in book.instruments], dtype=np.bool_)
+
+
 def market_growth(book: Book, growth: Matrix) -> Matrix:
     """(K, N) growth to the horizon as the market believes it, from ours: other where [market.scenarios] has its own
     parameters, and the name's returns are the model's.
@@ -220,7 +226,7 @@ def market_growth(book: Book, growth: Matrix) -> Matrix:
         return growth
     model = calibrate(book)
     assert model is not None  # the market's own parameters are held to a book with a model
-    typed = np.isin(book.instruments, book.scenario_returns.index)
+    typed = typed_names(book)
     return np.where(typed, growth, growth * model.market_values / model.values)
 
 
@@ -228,7 +234,7 @@ def implausible(book: Book, returns: Matrix) -> NDArray[np.bool_]:
     """(…, K, N) whether the model's returns are above `model.max_return` a year, or over a horizon that is shorter."""
     assert book.settings.model is not None
     most = (1 + book.settings.model.max_return) ** max(book.settings.years, 1.0) - 1
-    result: NDArray[np.bool_] = (returns > most) & ~np.isin(book.instruments, book.scenario_returns.index)
+    result: NDArray[np.bool_] = (returns > most) & ~typed_names(book)
     return result
 
 

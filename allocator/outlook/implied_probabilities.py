@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize, nnls
 
 from allocator.book.book import Book
 from allocator.book.checks.question import LOADINGS
@@ -273,6 +272,8 @@ def _impossible(book: Book, observed: Mapping[str, float], priced: _Priced, mult
 
 def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
     """(K,) probabilities: least squares to the multiples, and among those the least relative entropy to the prior."""
+    from scipy.optimize import nnls
+
     require_finite(np.concatenate([values.ravel(), multiples, prior]), "market", "what prices are read against")
     if np.abs(prior @ values - multiples).max() <= _ROUNDING * multiples.max():
         return prior  # no news; names that are nearly alike would make more of the rounding
@@ -302,6 +303,7 @@ def _nearest(values: Matrix, multiples: Vector, prior: Vector) -> Vector:
 
 def _tilted(start: Vector, features: Matrix, wanted: Vector) -> Vector:
     """(K,) start·exp(features·θ), normalised, with the wanted means: the least relative entropy to `start` there is."""
+    from scipy.optimize import minimize
 
     def tilt(theta: Vector) -> tuple[Vector, float]:
         exponent = features @ theta

@@ -27,6 +27,7 @@ from allocator.outlook.calibration import (
     refuse_implausible,
     required_growth,
     scenario_probabilities,
+    typed_names,
     typed_values,
 )
 from allocator.outlook.posterior import bayes_update, posterior, require_finite
@@ -270,7 +271,7 @@ def _returns(book: Book, years: float) -> tuple[Matrix, Vector, PricedIn]:
     if plugged is not None:
         returns, undigested = plugged.to_numpy(dtype=float)[:-1].T, nothing[0]
     returns = with_typed_returns(book, returns)
-    undigested = np.where(np.isin(book.instruments, given.index), np.nan, undigested)
+    undigested = np.where(typed_names(book), np.nan, undigested)
     values, share = typed_values(book), announcement_share(book)
     if values is not None:
         anchor, undigested = market_anchor(values, market_path(book), share)

@@ -26,7 +26,6 @@ from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog, minimize_scalar
 from scipy.special import ndtr
 
 from allocator.book.book import Book
@@ -123,6 +122,8 @@ def _relative_entropy(q: Vector, p: Vector) -> float:
 
 def _linear(objective: Vector, **program: object) -> Vector:
     """The optimum of a linear program that has one."""
+    from scipy.optimize import linprog
+
     found = linprog(objective, method="highs", options=_EXACT, **program)
     if found.x is None:
         raise NotSolved(f"the linear program of [views] was not solved: {found.message}")
@@ -566,6 +567,8 @@ def _conflicts(
 
 def _reach(view: View, beside: Sequence[View | Kept], means: Mapping[str, float], prior: Vector) -> tuple[float, float]:
     """The least and the most that a view's figure can be beside others; its volatility at most, around any mean."""
+    from scipy.optimize import minimize_scalar
+
     there = prior > _EXCLUDED
     count = int(there.sum())
     program: dict[str, object] = {"A_eq": np.ones((1, count)), "b_eq": np.ones(1)}

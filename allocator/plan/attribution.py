@@ -22,12 +22,12 @@ from allocator.ambiguity.balls import AnyProbabilities
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.presentation import Row
 from allocator.rules import Trade, row_slack
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 # Averages along the straight way from today's holdings to the targets, so that a change splits into parts that add up.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypedDict
 
 import numpy as np
-from scipy.optimize import brentq
 
 from allocator.presentation import Probability
 from allocator.types import Vector
@@ -61,6 +60,8 @@ def crossing(difference: Callable[[float], float], nearest_to: float, steps: int
 
     By a scan, then Brent's method. Two roots within one step of the scan are overlooked.
     """
+    from scipy.optimize import brentq
+
     at = np.unique(np.append(np.linspace(0, 1, steps + 1), nearest_to))
     values = np.array([difference(float(x)) for x in at])
     found = [float(x) for x, value in zip(at, values, strict=True) if value == 0]
@@ -75,6 +76,8 @@ def tilt_and_shift(losses: Vector, variances: Vector, probabilities: Vector, los
     The mean loss at ϑ is the slope of the cumulant function ln Σ p_k exp(ϑℓ_k + ½ϑ²v_k), which is convex, so it rises
     with ϑ. `variances` (K,) may differ by scenario.
     """
+    from scipy.optimize import brentq
+
     if float(probabilities @ losses) >= loss:
         return LeastShift(0.0, probabilities.copy(), 0.0)
     possible = probabilities > 0

@@ -23,13 +23,13 @@ from allocator.multistage.mandate import MultistageMandate, PathWealth, build_mu
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.targets import solve_certified
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.settings.uncertainty import AMBIGUITY_SETS, AxisSection, RobustSection
 
 # The study: caution from 0 to 1 about the answer, about the regime, and about both.

@@ -16,12 +16,12 @@ from allocator.errors import NotSolved
 from allocator.lots.whole_lots import RULE_TOLERANCE, trade_of_lots
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.policy import Policy
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Solution, trade_of_solution
 from allocator.optimization.verification import CanonicalCheck, DualCertificate, best_dual_certificate, lower_bound
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import ByName, Count, Keywords
 from allocator.rules import RuleMeasurement, Trade
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 GAP_ALLOWED = 1e-6
@@ -151,8 +151,9 @@ def certify(
         NotSolved: it does not, or is not.
     """
     _refuse_unlawful(start, outlook, mandate, target, prices)
-    readings = mandate.readings(target, outlook)
-    refuse_broken(readings, TARGET_TOLERANCE, "the solver's targets")
+    missed = mandate.missed(target, outlook)
+    if not (missed <= TARGET_TOLERANCE).all():
+        refuse_broken(mandate.readings(target, outlook), TARGET_TOLERANCE, "the solver's targets")
     if target.cash < -TARGET_TOLERANCE * target.value_before or (target.values < 0).any():
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
@@ -170,8 +171,8 @@ def certify(
         objective=objective,
         bound=bound,
         duals=prices,
-        rules=len(readings),
-        largest_violation=max((reading.missed for reading in readings), default=-1.0),
+        rules=len(missed),
+        largest_violation=float(missed.max()) if len(missed) else -1.0,
         allowed=allowed,
     )
 

@@ -161,11 +161,6 @@ class PlanDocument(TypedDict):
     relaxed: Annotated[list[_RelaxedRow], "rules with a priority that could not be kept"]
     shadow_prices: list[_ShadowPrice]
     rounding_bps: Annotated[float, "objective lost to whole lots"]
-    stability_l1: Annotated[
-        float | None,
-        "largest L1 change of target weights when one probability moves by 2 points; null where such a move is "
-        "infeasible",
-    ]
     risk_source: str
     look_again: Annotated[
         LookAgainDocument | None,
@@ -184,6 +179,13 @@ class PlanDocument(TypedDict):
     proof: Proof | None
     views: NotRequired[Annotated[ViewsDocument, "what [views] did to the probabilities; absent without any"]]
     classification: NotRequired[ClassificationRows]
+    stability_l1: NotRequired[
+        Annotated[
+            float | None,
+            "with --full: largest L1 change of target weights when one probability, of the four largest, moves by 2 "
+            "points; null where such a move is infeasible",
+        ]
+    ]
     orders_sha256: NotRequired[
         Annotated[
             str,
@@ -194,8 +196,10 @@ class PlanDocument(TypedDict):
     ]
 
 
-def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanDocument:
-    """The plan as plain data, and how far it follows an earlier one where it was held against one."""
+def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full: bool = False) -> PlanDocument:
+    """The plan as plain data, and how far it follows an earlier one where it was held against one; `full` with what
+    takes further solves.
+    """
     if not isinstance(plan, Plan):
         rule, cure = f"is a {type(plan).__name__} and not a Plan", "give what allocator.rebalance(book) returns"
         raise BadInput([Breach("plan", None, None, None, rule, cure)])
@@ -228,7 +232,6 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         ],
         "shadow_prices": [{"rule": rule.label, "bps_per_point": round(rule.bps_per_point, 4)} for rule in plan.binding],
         "rounding_bps": round(plan.rounding_bps, 4),
-        "stability_l1": None if plan.stability is None else round(plan.stability, 6),
         "risk_source": plan.outlook.risk.source,
         "look_again": None,
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
@@ -237,6 +240,8 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None) -> PlanD
         "certificate": plan.certificate.document(plan.measurements, plan.lots_gap_bps),
         "proof": proof_document(plan),
     }
+    if full:
+        document["stability_l1"] = None if plan.stability is None else round(plan.stability, 6)
     if plan.outlook.views is not None:
         document["views"] = plan.outlook.views.document()
     if (said := plan.book.classification.document()) is not None:

@@ -125,9 +125,8 @@ def input_fingerprints(book: Book) -> dict[str, str]:
             del settings["mandate"][key]
     if not book.settings.cash.flow:
         del settings["cash"]
-    for key in ("confirm", "views"):
-        if not settings[key]:
-            del settings[key]
+    for key in [one for one in ("confirm", "views") if not settings[one]]:
+        del settings[key]
     if book.settings.buckets == BucketsSection():
         del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}
@@ -137,11 +136,14 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         "benchmark.csv": book.benchmark,
         "covariance.csv": book.covariance,
         "factors.csv": book.factors,
-        "prices.csv": book.price_history,
     }
     for name, table in tables.items():
         if table is not None:
             found[name] = _digest(json.loads(table.to_json(date_format="iso", double_precision=15)))
+    if (prices := book.price_history) is not None:  # a million numbers are not written out to be told apart
+        days, names = prices.index.to_numpy(dtype="datetime64[ns]").tobytes(), json.dumps([*map(str, prices.columns)])
+        numbers = np.ascontiguousarray(prices.to_numpy(dtype=np.float64)).tobytes()
+        found["prices.csv"] = hashlib.sha256(days + names.encode() + numbers).hexdigest()[:16]
     return found
 
 

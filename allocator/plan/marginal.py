@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.attribution import append_cash, funding_price
 from allocator.rules import RuleRows, Trade, row_slack
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
 Bools: TypeAlias = NDArray[np.bool_]

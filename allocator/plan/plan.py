@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
@@ -17,18 +18,18 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.lots.whole_lots import RelaxedRule
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.review_policy import ReviewPolicy
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.calibration import model_splits
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_figures
-from allocator.plan.targets import cost_shares
+from allocator.plan.targets import cost_shares, stability
 from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, Trade, row_slack
 from allocator.rules.builder import bucket_shares
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -191,9 +192,8 @@ class Plan:
     """Shadow prices at the targets."""
     binding: tuple[BindingRule, ...] = ()
     no_trade: NoTradeRegions | None = None
-    stability: float | None = None
-    """Largest L1 change of the best target weights when one probability moves by 2 points; None where such a move
-    leaves no verified plan."""
+    best: Trade | None = None
+    """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
 
     @property
@@ -265,6 +265,15 @@ class Plan:
         return [int(i) for i in np.flatnonzero(wanted & self.look_again.known)]
 
     @cached_property
+    def stability(self) -> float | None:
+        """Largest L1 change of the best target weights when one probability moves by 2 points, of the four largest;
+        None where such a move leaves no verified plan. Solved when first asked for.
+        """
+        if self.best is None:
+            return None
+        return stability(self.start, self.outlook, self.mandate, self.best, Limits.of(self.book))
+
+    @cached_property
     def risk(self) -> Mapping[str, RiskFigures]:
         """What holdings, targets and proposed lots may lose, by the names of their figures: before, target, after."""
         trades = {"before": no_trade(self.book), "target": self.target, "after": self.final}
@@ -296,12 +305,23 @@ def binding_rules(
 
 
 def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertificate) -> Vector:
-    """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit."""
-    rows, _ = prices.priced(outlook, mandate)
+    """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit, or
+    no row of the rule has a price.
+    """
+    spans = np.cumsum([0, *(len(part.labels) for part in mandate.parts)])
+    dear = [bool((prices.rows[i:j] > BINDING).any()) for i, j in pairwise(spans)]
+    own = replace(
+        mandate, linear_rules=tuple(rule for rule, is_dear in zip(mandate.linear_rules, dear, strict=True) if is_dear)
+    )
+    there = np.repeat(dear, np.diff(spans)).astype(bool)
+    prices = replace(prices, rows=prices.rows[there])
+    rows, _ = prices.priced(outlook, own)
     step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
-    wider, _ = prices.priced(outlook, mandate.with_limits(rows.stated + step))
+    wider, _ = prices.priced(outlook, own.with_limits(rows.stated + step))
     room = (row_slack(wider, target) - row_slack(rows, target)) / 1e-3
-    return np.where(np.isnan(rows.stated), 1.0, room)
+    found = np.ones(len(there) + len(mandate.convex_rules))
+    found[np.append(there, np.ones(len(mandate.convex_rules), dtype=bool))] = np.where(np.isnan(rows.stated), 1.0, room)
+    return found
 
 
 def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
-import numpy as np
-
-from allocator.ambiguity.sets import PROBABILITY_SHIFT
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
 from allocator.lots.whole_lots import relaxed_rules, whole_lots_with_soft_rules
@@ -19,16 +16,15 @@ from allocator.mandate.mandate import Mandate, no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.optimization.conflicts import Move, RelaxedLimits, describe_fix, explain_conflict
 from allocator.optimization.highs import TimeLimit, Work
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
-from allocator.plan.targets import Targets, recertify, solve_certified, solve_targets
+from allocator.plan.targets import Targets, recertify, solve_targets
 from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
-from allocator.rules.rows import NUMBER
+from allocator.rules.rows import NUMBER, Position
 from allocator.settings.reading import with_overrides
 from allocator.types import Vector
 
@@ -345,7 +341,7 @@ def _targets(
 
 def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
     say("reading the outlook")
-    outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
+    outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
     held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
     if with_lots:
         found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say)
@@ -359,7 +355,6 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
-    say("measuring stability")
     target, measurements = found.target, mandate.readings(final, outlook)
     adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
@@ -385,7 +380,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         duals=found.prices,
         binding=binding_rules(outlook, mandate, target, found.prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
-        stability=stability(found.program, start, outlook, mandate, found.best, limits),
+        best=found.best,
     )
 
 
@@ -393,36 +388,3 @@ def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlo
     """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
     gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
     return dual if float((dual - own) @ gains) < 1e-6 else own
-
-
-def stability(
-    program: Program, start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits
-) -> float | None:
-    """Largest L1 change of the target weights, cash included, when one probability moves by ± 2 points.
-
-    The others share the move in proportion. Every shifted plan passes the same checks as the plan itself; None where
-    there is none that does.
-    """
-    largest = 0.0
-    here = np.append(target.values, target.cash) / target.value
-    for shifted in _shifts(outlook.probabilities):
-        moved = replace(outlook, probabilities=shifted)
-        fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
-        try:
-            there, _, _ = solve_certified(fitting, start, moved, mandate, limits)
-        except (Infeasible, NotSolved):
-            return None
-        change = np.append(there.values, there.cash) / there.value - here
-        largest = max(largest, float(np.abs(change).sum()))
-    return largest
-
-
-def _shifts(probabilities: Vector) -> list[Vector]:
-    shifts = []
-    for k, p in enumerate(probabilities):
-        for moved in (max(p - PROBABILITY_SHIFT, 0.0), min(p + PROBABILITY_SHIFT, 1.0)):
-            if moved != p and p < 1:
-                shifted = probabilities * (1 - moved) / (1 - p)
-                shifted[k] = moved
-                shifts.append(shifted)
-    return shifts

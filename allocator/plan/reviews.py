@@ -25,13 +25,13 @@ from allocator.multistage.review_policy import ReviewPolicy
 from allocator.multistage.solve import policy_after_first_trades, solve_policy, with_hindsight
 from allocator.optimization.conflicts import Move, describe_fix, explain_conflict
 from allocator.optimization.highs import Work
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders, portfolio_figures
 from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 

@@ -262,7 +262,7 @@ def risk_document(figures: RiskFigures) -> RiskDocument:
     tails, days = figures.tails, figures.liquidation
     added = [*(tail.contributions for tail in tails.values()), *figures.shocks.values()]
     touched = np.any([figures.weights, *added], axis=0)
-    document: RiskDocument = {
+    document = {
         "volatility": figures.volatility,
         "tails": [
             {"days": day, "level": level, "value_at_risk": tail.value_at_risk,
@@ -273,18 +273,24 @@ def risk_document(figures: RiskFigures) -> RiskDocument:
         "effective_names": figures.effective_names,
         "largest": figures.largest,
         "days_to_liquidate": _finite_days(figures.days_to_liquidate),
-        "positions": [
-            {
-                "instrument": figures.instruments[i],
-                "volatility": float(figures.volatilities[i]),
-                "expected_shortfall": [float(tail.contributions[i]) for tail in tails.values()],
-                "shocks": {name: float(moved[i]) for name, moved in figures.shocks.items()},
-                "days_to_liquidate": None if days is None or i == len(days) else _finite_days(float(days[i])),
-            }
-            for i in np.flatnonzero(touched)
-        ],
     }  # fmt: skip
-    return cast("RiskDocument", stable_numbers(document, 8))
+    volatilities, by_tail = _rounded(figures.volatilities), [_rounded(tail.contributions) for tail in tails.values()]
+    by_shock = {name: _rounded(moved) for name, moved in figures.shocks.items()}
+    positions: list[_PositionRisk] = [
+        {
+            "instrument": figures.instruments[i],
+            "volatility": volatilities[i],
+            "expected_shortfall": [each[i] for each in by_tail],
+            "shocks": {name: moved[i] for name, moved in by_shock.items()},
+            "days_to_liquidate": None if days is None or i == len(days) else _finite_days(float(days[i])),
+        }
+        for i in np.flatnonzero(touched).tolist()
+    ]
+    return cast("RiskDocument", {**stable_numbers(document, 8), "positions": positions})
+
+
+def _rounded(values: Vector) -> list[float]:
+    return [round(value, 8) + 0.0 for value in values.tolist()]
 
 
 def _finite_days(days: float | None) -> float | None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.product import axis_shares
-from allocator.ambiguity.sets import Ambiguity
+from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import RelaxedLimits, describe_fix, explain_conflict, relax_by_tier
-from allocator.optimization.single_period import Position
+from allocator.optimization.resolve import ParametricSolver
 from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate, certify, certify_solution
 from allocator.rules import Trade, one_key_one_limit
+from allocator.rules.rows import Position
+from allocator.types import Vector
 
 # Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
 #
@@ -204,6 +206,45 @@ def cost_shares(
         return nominal.loss(found, outlook)
 
     return axis_shares((mandate.ambiguity,), if_right, if_right((Singleton(),)), nominal.loss(target, outlook))
+
+
+# How far targets hang on what is believed.
+#
+_LIKELIEST = 4
+"""Scenarios whose probability is moved: with many, a shift of one that is hardly believed tells little."""
+
+
+def stability(start: Position, outlook: Outlook, mandate: Mandate, target: Trade, limits: Limits) -> float | None:
+    """Largest L1 change of the target weights, cash included, when one probability moves by ± 2 points, of the four
+    largest.
+
+    The others share the move in proportion. Every shifted plan passes the same checks as the plan itself; None where
+    there is none that does.
+    """
+    largest, here = 0.0, target.all_weights
+    again, program = ParametricSolver(start, outlook, mandate, limits), Program(outlook, mandate)
+    for shifted in _shifts(outlook.probabilities):
+        moved = replace(outlook, probabilities=shifted)
+        if (found := again.solve(start, moved, mandate)) is not None:
+            there = found.weights
+        else:
+            fitting = program if program.fits(moved, mandate) else Program(moved, mandate)
+            try:
+                there = solve_certified(fitting, start, moved, mandate, limits)[0].all_weights
+            except (Infeasible, NotSolved):
+                return None
+        largest = max(largest, float(np.abs(there - here).sum()))
+    return largest
+
+
+def _shifts(probabilities: Vector) -> Iterator[Vector]:
+    for k in np.argsort(-probabilities, kind="stable")[:_LIKELIEST]:
+        p = probabilities[k]
+        for moved in (max(p - PROBABILITY_SHIFT, 0.0), min(p + PROBABILITY_SHIFT, 1.0)):
+            if moved != p and p < 1:
+                shifted = probabilities * (1 - moved) / (1 - p)
+                shifted[k] = moved
+                yield shifted
 
 
 # Where the best on paper makes round trips, there is no plan: which limits ask for that, and how far to loosen them.

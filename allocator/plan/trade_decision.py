@@ -25,14 +25,15 @@ from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.resolve import ParametricSolver, has_fast_path
-from allocator.optimization.single_period import Position
+from allocator.optimization.quadratic_program import is_quadratic
+from allocator.optimization.resolve import ParametricSolver
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.targets import solve_certified
 from allocator.presentation import Count, NotNegative, Probability, Rounded
 from allocator.rules import RuleMeasurement, RuleRows, Trade
+from allocator.rules.rows import Position
 from allocator.settings.settings import TradingSection
 from allocator.types import Vector
 
@@ -429,7 +430,7 @@ class LookAgain:
     def _solved(self, book: Book, outlook: Outlook, mandate: Mandate) -> Vector | None:
         """(N,) the signs of what the best targets trade; None where there is no plan."""
         start = Position(book.weights, book.cash / book.value)
-        if has_fast_path(mandate):
+        if is_quadratic(mandate):
             sharp = replace(self._limits, tolerance=min(self._limits.tolerance, _SHARP))
             self._fast = self._fast or ParametricSolver(start, outlook, mandate, sharp)
             if (found := self._fast.solve(start, outlook, mandate)) is not None:

@@ -17,7 +17,6 @@ from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
@@ -26,6 +25,7 @@ from allocator.plan.risk_figures import RiskDocument, risk_document, risk_figure
 from allocator.plan.targets import solve_certified
 from allocator.presentation import describe_span
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.settings.reading import with_overrides
 
 

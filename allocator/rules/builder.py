@@ -196,12 +196,19 @@ def _instrument_ranges(book: Book) -> Iterator[LinearRule]:
 
 def _issuer_ranges(book: Book) -> Iterator[LinearRule]:
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
-    issuers = book.exposures["issuer"]
-    for issuer in map(str, dict.fromkeys(issuers)):
-        limits = wanted.issuers.get(issuer, UNLIMITED)
-        shares = np.asarray(issuers == issuer, dtype=np.float64)
-        name = f"issuer {issuer}"
-        if limits.max is None and wanted.max_issuer_weight is not None and wanted.max_issuer_weight < 1:
+    every = wanted.max_issuer_weight is not None and wanted.max_issuer_weight < 1
+    if not (every or wanted.issuers):
+        return
+    issuers = list(map(str, book.exposures["issuer"]))
+    members: dict[str, list[int]] = {}
+    for i, issuer in enumerate(issuers):
+        members.setdefault(issuer, []).append(i)
+    for issuer, at in members.items():
+        if not (every or issuer in wanted.issuers):
+            continue
+        limits, name, shares = wanted.issuers.get(issuer, UNLIMITED), f"issuer {issuer}", np.zeros(len(issuers))
+        shares[at] = 1.0
+        if limits.max is None and wanted.max_issuer_weight is not None and every:
             tier, keys = tiers.get("max_issuer_weight", 0), (_key("issuers", issuer, "max"), _key("max_issuer_weight"))
             yield WeightAtMost(name, shares, wanted.max_issuer_weight, 0.0, tier, *keys)
         yield from _range(book, name, shares, limits, 0.0, "issuers", issuer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -42,11 +43,11 @@ class _InstrumentLimits(LinearRule):
     keys: tuple[tuple[str, str], ...] = ()
     kind, words = "weight", "{name} {side} {limit}"
 
-    @property
+    @cached_property
     def ids(self) -> Sequence[RuleId]:
         """With each one's keys."""
-        keys = self.keys or (("", ""),) * len(self.names)
-        return [replace(one, key=own, shared=shared) for one, (own, shared) in zip(super().ids, keys, strict=True)]
+        kind, keys = f"{self.kind} {self.sense:+.0f}", self.keys or (("", ""),) * len(self.names)
+        return [RuleId(kind, name, own, shared) for name, (own, shared) in zip(self.names, keys, strict=True)]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -56,8 +57,12 @@ class _InstrumentLimits(LinearRule):
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Weights after the trades."""
         del outlook
-        weights = trade.weights
-        return self._measured(*(float(weights[i]) for i in self.at))
+        return self._measured(*trade.weights[list(self.at)].tolist())
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """The same weights against their limits."""
+        del outlook
+        return np.asarray(self.sense * (trade.weights[list(self.at)] - np.array(self.limits)))
 
 
 class InstrumentCaps(_InstrumentLimits):
@@ -92,7 +97,7 @@ class _WeightLimit(OneLimit, LinearRule):
         """One row."""
         return self._rows(
             instruments,
-            holdings=self.sense * sp.csr_array(self.shares[None, :]),
+            holdings=sp.csr_array(self.sense * self.shares[None, :]),
             cash=np.array([self.sense * self.cash_share]),
             wealth=np.array([self.sense * self.limit]),
         )

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self, cast
 
 import numpy as np
@@ -152,6 +152,8 @@ class RuleRows:
 
     def on(self, outlook: Outlook) -> RuleRows:
         """The same rows with gains written out in holdings and cash."""
+        if not (self.gains.shape[1] or self.expected.any()):
+            return self
         weights = np.outer(self.expected, outlook.probabilities)
         if self.gains.shape[1]:
             weights = weights + self.gains
@@ -209,7 +211,7 @@ def linear_rows(
 ) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
-    empty = sp.csr_array((count, instruments))
+    empty = _no_entries(count, instruments)
     zeros = np.zeros(count)
     return RuleRows(
         tuple(labels),
@@ -229,6 +231,11 @@ def linear_rows(
         tuple(ids) or tuple(RuleId("other", label) for label in labels),
         tuple(limit_labels or labels),
     )
+
+
+@lru_cache(maxsize=64)
+def _no_entries(rows: int, columns: int) -> sp.csr_array:
+    return sp.csr_array((rows, columns))
 
 
 def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:
@@ -378,7 +385,11 @@ class Rule(ABC):
     def readings(self, trade: Trade, outlook: Outlook) -> Sequence[RuleMeasurement]:
         """The formula on money, one reading a row, in the order of the rows."""
 
-    @property
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """(rows,) by how much of the account each reading misses its limit."""
+        return np.array([reading.missed for reading in self.readings(trade, outlook)])
+
+    @cached_property
     def labels(self) -> Sequence[str]:
         """What people call each row."""
         side, each = "at most" if self.at_most else "at least", zip(self.names, self.limits, strict=True)

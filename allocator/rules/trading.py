@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -198,10 +199,10 @@ class Participation(LinearRule):
     words = "{name} traded at most {limit} of its daily volume"
     in_money = True
 
-    @property
+    @cached_property
     def ids(self) -> Sequence[RuleId]:
         """One key states them all."""
-        return [replace(one, shared=self.key) for one in super().ids]
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", name, self.key, self.key) for name in self.names]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
@@ -211,14 +212,19 @@ class Participation(LinearRule):
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money traded over the money of an average day; nothing traded is no part of any day, however thin."""
+        traded, volumes = self._traded(trade), np.array(self.volumes)
+        thin = np.where(traded == 0, 0.0, np.inf)
+        parts = np.divide(traded, volumes, out=thin, where=volumes > 0)
+        return self._measured(*parts.tolist(), beyond=self.missed(trade, outlook).tolist())
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """Money traded beyond what may be."""
         del outlook
-        traded = [float(trade.bought[i] + trade.sold[i]) / trade.value_before for i in self.at]
-        parts = [
-            money / volume if volume > 0 else (0.0 if money == 0 else np.inf)
-            for money, volume in zip(traded, self.volumes, strict=True)
-        ]
-        allowed = zip(traded, self.limits, self.volumes, strict=True)
-        return self._measured(*parts, beyond=[money - limit * volume for money, limit, volume in allowed])
+        return np.asarray(self._traded(trade) - np.array(self.limits) * np.array(self.volumes))
+
+    def _traded(self, trade: Trade) -> Vector:
+        """(n,) parts of the account before trading."""
+        return np.asarray((trade.bought + trade.sold)[list(self.at)] / trade.value_before)
 
     def at_review(self, day: date, growth: Vector, ambiguity: Ambiguity) -> Participation:
         """A day's volume in money grows with the price."""

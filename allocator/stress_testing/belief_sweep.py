@@ -15,7 +15,6 @@ from allocator.mandate.builder import build_mandate
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.resolve import CertifiedSolution
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
@@ -23,6 +22,7 @@ from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solve_targets
 from allocator.presentation import ByName, Probability, Row
 from allocator.rules.builder import bucket_shares
+from allocator.rules.rows import Position
 from allocator.settings.settings import CostsSection
 from allocator.settings.uncertainty import RobustSection
 from allocator.stress_testing.reoptimization import (

@@ -19,11 +19,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from allocator.errors import AllocatorError
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.resolve import CertifiedSolution, ParametricSolver
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
 from allocator.plan.targets import solve_certified
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 T = TypeVar("T")

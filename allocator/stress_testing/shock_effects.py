@@ -17,7 +17,6 @@ from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy, with_hindsight
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program, kept_programs, trade_of_solution
 from allocator.outlook.calibration import price_notes
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -27,6 +26,7 @@ from allocator.plan.targets import solve_targets
 from allocator.presentation import ByName, Count, NotNegative, Probability, Rounded, Row, document_of
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
+from allocator.rules.rows import Position
 from allocator.settings.settings import DAYS_A_YEAR
 from allocator.settings.stress import ShockSection, Sign
 from allocator.stress_testing.reoptimization import Say, say_nothing

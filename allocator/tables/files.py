@@ -241,8 +241,9 @@ def from_frame(name: str, table: object) -> RawTable:
         breaches.append(Breach(name, None, None, None, "the table is empty", "add at least one row"))
     if breaches:
         raise BadInput(breaches)
-    rows = zip(range(1, len(frame) + 1), frame.itertuples(index=False, name=None), strict=True)
-    if any(dtype.kind not in "biufM" for dtype in frame.dtypes) and (odd := list(_unwritable(name, rows))):
+    texts = frame.loc[:, [dtype.kind not in "biufM" for dtype in frame.dtypes]]
+    rows = zip(range(1, len(frame) + 1), texts.itertuples(index=False, name=None), strict=False)
+    if odd := list(_unwritable(name, rows)):
         raise BadInput(odd)
     plain = frame.reset_index(drop=True).copy()
     for level, label in reversed(levels):

@@ -277,9 +277,16 @@ def validate(contract: str | ContractOfBook, table: RawTable) -> tuple[pd.DataFr
     schema = read_contract(contract)
     rules = _rules(schema, table.columns)
     breaches = list(_column_breaches(schema, rules, table))
-    typed, unread, unreadable = _typed(rules, table)
+    block = _plain_block(rules, table)
+    others = [name for name in table.columns if name in rules and name not in block]
+    commas = any(writes_decimal_commas(table.frame[name]) for name in others if str(rules[name].dtype) == "float64")
+    if commas:  # then 1.250 may be a thousand, in any column of texts
+        block = block.loc[:, [dtype.kind in "iuf" for dtype in table.frame[block.columns].dtypes]]
+    typed, unread, unreadable = _typed(rules, table, block, commas)
     breaches += unreadable
-    for error in _judge(_named(schema, rules), typed):
+    sound = _within_limits(schema, rules, block)
+    rest = {name: rule for name, rule in rules.items() if name not in sound}
+    for error in _judge(_named(schema, rest), typed.drop(columns=list(sound)) if sound else typed):
         breaches += _translate(error, schema, table, typed, unread)
     columns = {column: position for position, column in enumerate(table.columns)}
     lines = {row: position for position, row in enumerate(table.rows)}
@@ -297,13 +304,13 @@ def _cell_breaches(table: RawTable, column: str, faults: Mapping[int, Fault]) ->
 
 def _rules(schema: DataFrameSchema, names: list[str]) -> dict[str, Column]:
     """The rules of each known column: those of its own name, or those of a pattern that fits."""
-    labels = pd.Index(names, dtype=object)
+    labels, there = pd.Index(names, dtype=object), {*names}
     rules: dict[str, Column] = {}
     for column in sorted(schema.columns.values(), key=lambda column: column.regex):
         # pandera's own way of matching, so that both see the same columns
         fitting = labels[labels.astype(str).str.match(column.name)] if column.regex else [column.name]
         for name in fitting:
-            if name in names:
+            if name in there:
                 rules.setdefault(name, column)
     return rules
 
@@ -358,21 +365,85 @@ def _renames(unknown: Sequence[str], missing: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _typed(rules: dict[str, Column], table: RawTable) -> tuple[pd.DataFrame, Cells, list[Breach]]:
-    """The known columns in their types, the cells that could not be read, and why."""
+# A wide table has thousands of columns of numbers under one rule: they are read as one block and judged by their
+# extremes. What is not plain, or beyond a limit, is read and judged column by column, as every other is.
+#
+_LIMITS = {"greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to", "in_range"}
+
+
+_PLAIN_CELLS = re.compile(r"[0-9+\-.eE]*")
+
+
+def _plain_block(rules: dict[str, Column], table: RawTable) -> pd.DataFrame:
+    """The columns that a pattern names and whose cells are finite numbers or blanks, typed."""
+    each = {id(rule): rule for rule in rules.values()}  # one of a pattern, whatever its columns
+    of_block = {key: rule.regex and str(rule.dtype) == "float64" for key, rule in each.items()}
+    wide = [name for name in table.columns if name in rules and of_block[id(rules[name])]]
+    frame = table.frame[wide]
+    if all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in set(frame.dtypes)):
+        values = frame.to_numpy(dtype=np.float64, copy=True)
+    else:
+        values = np.column_stack([np.zeros((len(frame), 0)), *(_plain_numbers(frame[name]) for name in wide)])
+    finite = ~np.isinf(values).any(axis=0)
+    names = [name for name, plain in zip(wide, finite, strict=True) if plain]
+    return pd.DataFrame(values if finite.all() else values[:, finite], columns=pd.Index(names, dtype=_TEXT_DTYPE))
+
+
+def _plain_numbers(cells: pd.Series[Any]) -> Vector:
+    """A column as numbers; infinite throughout where some cell wants a closer look."""
+    if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iuf":
+        return cells.to_numpy(dtype=np.float64)
+    texts = cells.tolist()
+    try:
+        if _PLAIN_CELLS.fullmatch("".join(texts)):
+            return np.array([float(text) if text else math.nan for text in texts], dtype=np.float64)
+    except (TypeError, ValueError):  # values among the texts, or 1-2
+        pass
+    return np.full(len(texts), np.inf)
+
+
+def _within_limits(schema: DataFrameSchema, rules: dict[str, Column], block: pd.DataFrame) -> set[str]:
+    """The columns of a block that keep their rule: where a column's extremes and blanks do, all of it does."""
+    from pandera.pandas import Column, DataFrameSchema
+
+    sound: set[str] = set()
+    values = block.to_numpy()
+    blank = np.isnan(values)
+    lows = np.where(blank, np.inf, values).min(axis=0, initial=np.inf)
+    highs = np.where(blank, -np.inf, values).max(axis=0, initial=-np.inf)
+    for rule in (rule for rule in schema.columns.values() if rule.regex):
+        own = np.array([rules[name] is rule for name in block.columns], dtype=bool)
+        if not own.any() or rule.unique or not all(check.name in _LIMITS for check in rule.checks):
+            continue
+        none = blank.all(axis=0) & own
+        own &= ~none
+        told = np.concatenate([lows[own], highs[own], np.where(blank.any(axis=0)[own], np.nan, lows[own])])
+        alone = DataFrameSchema({"cells": Column(rule.dtype, rule.checks, nullable=rule.nullable, name="cells")})
+        errors = _judge(alone, pd.DataFrame({"cells": told}))
+        failed = {int(at) % max(int(own.sum()), 1) for error in errors for at in error.failure_cases["index"]}
+        sound |= {name for at, name in enumerate(block.columns[own]) if at not in failed}
+        sound |= {*block.columns[none]} if rule.nullable else set()
+    return sound
+
+
+def _typed(
+    rules: dict[str, Column], table: RawTable, block: pd.DataFrame, commas: bool
+) -> tuple[pd.DataFrame, Cells, list[Breach]]:
+    """The known columns in their types, the cells that could not be read, and why; the `block` is read already."""
     columns: dict[str, pd.Series[Any]] = {}
     unread: Cells = set()
     breaches: list[Breach] = []
-    numbers = [name for name in table.columns if name in rules and str(rules[name].dtype) == "float64"]
-    commas = any(writes_decimal_commas(table.frame[name]) for name in numbers)
     for name in table.columns:
-        if name in rules:
+        if name in rules and name not in block:
             columns[name], faults = read_cells(table.frame[name], str(rules[name].dtype), rules[name].nullable, commas)
             if name == "quantity":
                 faults = _odd_quantities(table) | faults
             unread |= {(name, position) for position in faults}
             breaches += _cell_breaches(table, name, faults)
-    return pd.DataFrame(columns), unread, breaches
+    if not len(block.columns):
+        return pd.DataFrame(columns), unread, breaches
+    typed = pd.concat([pd.DataFrame(columns, index=block.index), block], axis=1)
+    return typed[[name for name in table.columns if name in rules]], unread, breaches
 
 
 def _named(schema: DataFrameSchema, rules: dict[str, Column]) -> DataFrameSchema:

@@ -15,8 +15,8 @@ from allocator.ambiguity.transport import Wasserstein
 from allocator.book.loading import load
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
+from allocator.rules.rows import Position
 from tests.command_line import runner
 
 EXPERT = {

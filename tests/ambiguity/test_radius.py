@@ -18,11 +18,11 @@ from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.calibration import belief_ranges, build_question, dated_signals
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.posterior import posterior_bounds, settled_by_silence
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 if TYPE_CHECKING:

@@ -136,7 +136,10 @@ def some_byte_changed(chance: random.Random, place: Place) -> Iterator[tuple[str
         after = _changed(chance, before)
         if after is not None and after != before:
             key, at = TABLES[table], row[TABLES[table]]
-            place.run(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", after, at)
+            try:
+                place.run(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", after, at)
+            except Exception:  # the number or name of another row: the database has it once
+                continue
             yield table, column, before, after, key, after if column == key else at
 
 

@@ -8,6 +8,7 @@ import multiprocessing
 import random
 import shutil
 import sqlite3
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +193,10 @@ def test_writers_at_once_wait_for_each_other_and_lose_nothing(place: Place, samp
         multiprocessing.get_context("fork").Process(target=add_some, args=(place.stated, sample, writer, 4))
         for writer in range(3)
     ]
-    for one in writers:
-        one.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of the solvers' threads, which rest
+        for one in writers:
+            one.start()
     for one in writers:
         one.join()
 

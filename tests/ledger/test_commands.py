@@ -195,7 +195,9 @@ def test_every_kind_of_table_is_replayed_from_what_the_ledger_holds(
 
     book = states(listed, place)
     frames = {name: pd.read_csv(book / f"{name}.csv") for name in ("exposures", "benchmark", "scenario_returns")}
-    frames["exposures"].to_excel(tmp_path / "risk of today.xlsx", index=False)
+    with pd.ExcelWriter(tmp_path / "risk of today.xlsx") as workbook:
+        frames["exposures"].to_excel(workbook, sheet_name="risk of today", index=False)
+        frames["benchmark"].to_excel(workbook, sheet_name="another", index=False)
     frames["scenario_returns"].to_parquet(book / "ours.parquet")
     shutil.move(book / "benchmark.csv", tmp_path / "benchmark.csv")
     other = Place(str(tmp_path / "positions.db"))

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,10 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has t
 
 def forked(arguments: Sequence[str]) -> int:
     """The process of the command in a fork of this one."""
-    if child := os.fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of the solvers' threads, which rest
+        child = os.fork()
+    if child:
         return child
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)

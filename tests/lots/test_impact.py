@@ -9,8 +9,8 @@ from allocator.errors import Infeasible
 from allocator.lots.milp import GridNeighbourhood, impact_chord, neighbourhood, order_grid
 from allocator.lots.whole_lots import trade_of_lots, whole_lots
 from allocator.mandate.builder import build_mandate
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.lots.test_lot_conflicts import Counted, impact_of, moved, narrow_book, wished
 

@@ -20,10 +20,10 @@ from allocator.errors import Infeasible
 from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.builder import build_mandate
 from allocator.optimization.elastic import ElasticProgram
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import trade_of_solution
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.lots.test_whole_lots import SCENARIOS, cost_rates
 from tests.thoroughness import count

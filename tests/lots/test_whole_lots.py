@@ -17,13 +17,13 @@ from allocator.errors import Infeasible, NotSolved, OutOfTime
 from allocator.lots import whole_lots as lots_module
 from allocator.lots.whole_lots import LotsFound, trade_of_lots, whole_lots
 from allocator.mandate.builder import build_mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.certificate import certify_solution
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.thoroughness import some
 

@@ -16,9 +16,9 @@ from allocator.book.book import Book
 from allocator.errors import Infeasible
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.precheck import check_obviously_infeasible
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
+from allocator.rules.rows import Position
 from tests.books import NAMES, book
 
 Wish = dict[str, Any]

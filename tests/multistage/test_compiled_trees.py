@@ -18,9 +18,9 @@ from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.objectives import PowerUtility
 from allocator.multistage.solve import compiled_tree_program, solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.rules.returns import MinimumExpectedReturn
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.plan.test_axes import stated
 from tests.random_trees import random_tree

@@ -17,7 +17,7 @@ from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.policy import Policy
 from allocator.multistage.risk_adjustment import MeanCVaR
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
+from allocator.rules.rows import Position
 from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 from tests.thoroughness import count, some

@@ -17,7 +17,7 @@ from allocator.multistage.mandate import MultistageMandate, without_ambiguity
 from allocator.multistage.policy import Policy
 from allocator.multistage.program import tree_program
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
+from allocator.rules.rows import Position
 from tests.agreement import KEPT, OBJECTIVE
 from tests.thoroughness import some
 from tests.trees import CASH_ONLY, COSTS, FREE, box, kl, tv, worked

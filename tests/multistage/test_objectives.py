@@ -20,10 +20,10 @@ from allocator.multistage.objectives import Objective
 from allocator.multistage.policy import policy_value
 from allocator.multistage.risk_adjustment import MeanCVaR, MixtureVariance, Regret, simulated_values
 from allocator.multistage.solve import solve_policy, with_hindsight
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import MinimumExpectedReturn, WeightAtMost
+from allocator.rules.rows import Position
 from allocator.settings.mandate import OBJECTIVE_KEYS, ObjectiveName
 from allocator.settings.mandate import OBJECTIVES as STATED
 from allocator.types import Matrix, Vector

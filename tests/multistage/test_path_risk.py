@@ -23,10 +23,11 @@ from allocator.multistage.mandate import (
 from allocator.multistage.objectives import LogUtility, Objective, PowerUtility
 from allocator.multistage.policy import Policy, adverse_node_probabilities, policy_from_trades, policy_value
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import TIE_BREAK, Position
+from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import FactorRisk
+from allocator.rules.rows import Position
 from tests.agreement import OBJECTIVE, holdings_within
 from tests.random_trees import random_tree
 from tests.thoroughness import count, some

@@ -15,11 +15,11 @@ from allocator.errors import BadMandate, Infeasible, OutOfTime
 from allocator.multistage.mandate import build_multistage_mandate, without_ambiguity
 from allocator.multistage.objectives import LinearUtility
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.explanation import explain
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.rules.rows import Position
 from tests.books import book
 
 FREE = (

@@ -14,8 +14,8 @@ from allocator.multistage.mandate import MultistageMandate, rescale_mandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.solve import policy_after_first_trades, solve_policy
 from allocator.multistage.value_of_waiting import mean_value_trades, perfect_foresight_loss
-from allocator.optimization.single_period import Position
 from allocator.rules import Participation
+from allocator.rules.rows import Position
 from tests.agreement import HOLDINGS, OBJECTIVE
 from tests.goals import PiecewiseLinearUtility
 from tests.thoroughness import some

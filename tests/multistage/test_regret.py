@@ -16,7 +16,7 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy, refuse_broken_policy
 from allocator.multistage.risk_adjustment import Regret
 from allocator.multistage.solve import policy_after_first_trades, solve_policy, with_hindsight
-from allocator.optimization.single_period import Position
+from allocator.rules.rows import Position
 from tests.agreement import OBJECTIVE
 from tests.random_trees import random_tree
 from tests.thoroughness import some

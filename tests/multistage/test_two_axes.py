@@ -23,11 +23,11 @@ from allocator.multistage.mandate import MultistageMandate, build_multistage_man
 from allocator.multistage.policy import Policy
 from allocator.multistage.program import tree_program
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.rules.rows import Position
 from tests.inner_maximisers import inner
 from tests.plan.test_axes import stated
 from tests.thoroughness import some

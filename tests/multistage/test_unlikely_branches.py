@@ -11,7 +11,7 @@ from scipy.optimize import linprog
 from allocator.ambiguity.divergences import Divergence
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
+from allocator.rules.rows import Position
 from tests.agreement import OBJECTIVE, SHARP
 from tests.random_trees import random_tree
 from tests.thoroughness import some

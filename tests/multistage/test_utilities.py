@@ -17,10 +17,10 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import solve_policy
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.scenario_tree import ScenarioTree
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 from tests.agreement import OBJECTIVE, holdings_within, objectives_within
 from tests.goals import PiecewiseLinearUtility

@@ -21,8 +21,8 @@ from allocator.multistage.value_of_waiting import (
     value_of_waiting,
     wait_then_trade_policy,
 )
-from allocator.optimization.single_period import Position
 from allocator.rules import ExposureLimit, Forbidden, InstrumentCaps, MinimumExpectedReturn, NoTrade
+from allocator.rules.rows import Position
 from tests.agreement import KEPT, SHARP
 from tests.thoroughness import some
 from tests.trees import CASH_ONLY, FREE, GPU, NAMES, OPENAI, box, kl, tv, worked

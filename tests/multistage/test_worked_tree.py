@@ -8,8 +8,8 @@ import pytest
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import policy_after_first_trades, solve_policy
 from allocator.multistage.value_of_waiting import mean_value_trades, perfect_foresight_loss
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
+from allocator.rules.rows import Position
 from tests.trees import APPS, CASH_ONLY, CLOUD, EFFLAB, FREE, GPU, OPENAI, SPX_XAI, worked
 
 

@@ -19,7 +19,6 @@ from allocator.optimization import conflicts
 from allocator.optimization import elastic as feasibility
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.elastic import ElasticProgram
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.targets import solve_certified
@@ -33,6 +32,7 @@ from allocator.rules import (
     WeightAtLeast,
     WeightAtMost,
 )
+from allocator.rules.rows import Position
 from tests.infeasible_books import demanding, hopeless, loosened, mended, possible
 from tests.problems import Question, no_cash, question
 from tests.thoroughness import count, some

@@ -17,9 +17,9 @@ from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book, from_frames
 from allocator.errors import Infeasible
 from allocator.mandate.builder import build_mandate
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.rules import LinearRule, MinimumExpectedReturn, Turnover, VolatilityLimit, WeightAtLeast, WeightAtMost
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.agreement import OBJECTIVE
 from tests.books import AS_OF

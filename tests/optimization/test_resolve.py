@@ -12,11 +12,13 @@ from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.divergences import KullbackLeibler
 from allocator.mandate.return_errors import BoxError
 from allocator.optimization import resolve as again_module
-from allocator.optimization.piqp_updates import PiqpUpdater, ProblemData, RawSolution, piqp_updater
-from allocator.optimization.resolve import CertifiedSolution, Duals, ParametricSolver, RowProof
-from allocator.optimization.single_period import Position, SinglePeriodProblem
+from allocator.optimization.quadratic_program import ProblemData, QuadraticProgram, RawSolution
+from allocator.optimization.resolve import CertifiedSolution, ParametricSolver, RowProof
+from allocator.optimization.single_period import SinglePeriodProblem
+from allocator.optimization.solve import PIQP, Limits, solve_once
 from allocator.optimization.verification import DualValues, best_dual_certificate, canonical_check, lower_bound
-from allocator.rules import ScenarioFloor, WeightAtMost
+from allocator.rules import MinimumExpectedReturn, ScenarioFloor, WeightAtMost
+from allocator.rules.rows import Position
 from tests.agreement import SHARP
 from tests.further_sets import FURTHER
 from tests.optimization.test_dual_bound import mixed
@@ -156,7 +158,7 @@ def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
         found = asked.solved().multipliers
         for spoiled in (0.0, 0.3, None):  # None: free rules, so that names together want more than there is
             prices = np.zeros(rows) if spoiled is None else found.rows + spoiled * draw.random(rows)
-            duals = Duals(prices, found.cash, found.adversary if spoiled == 0 else p)
+            duals = DualValues(prices, found.cash, found.adversary if spoiled == 0 else p)
             ours = RowProof(asked.mandate, asked.outlook.risk)
             bounds = [ours.bound(asked.start, asked.outlook, trade, duals, floor) for floor in (-np.inf, duals.cash)]
             multipliers = DualValues(prices, duals.cash, duals.adversary)
@@ -166,42 +168,33 @@ def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
             assert lower_bound(asked.start, asked.outlook, asked.mandate, full) == best
 
 
-def looped(asked: Question) -> PiqpUpdater:
-    """The loop of a question."""
-    compiled = SinglePeriodProblem(asked.outlook, asked.mandate)
-    compiled.write(asked.start, asked.outlook, asked.mandate)
-    loop = piqp_updater(compiled, 1e-9)
-    assert loop is not None
-    return loop
-
-
 def test_the_canonical_check_is_the_one_of_every_plan() -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
-    loop = looped(asked)
-    at = loop.write()
-    right = loop.solve(at)
+    program = QuadraticProgram(PIQP.options(Limits()))
+    at = program.write(asked.start, asked.outlook, asked.mandate)
+    right = program.solve(at)
     assert right is not None
     data = {
-        "A": loop.A, "b": at.b, "F": loop.F, "G": at.g, "q": at.q, "P": loop.P,
-        "lower_bounds": loop._low, "upper_bounds": loop._high, "dims": _Dims(len(at.b), len(at.g)),
+        "A": at.A, "b": at.b, "F": at.F, "G": at.g, "q": at.q, "P": at.P,
+        "lower_bounds": at.low, "upper_bounds": at.high, "dims": _Dims(len(at.b), len(at.g)),
     }  # fmt: skip
     draw = np.random.default_rng(0)
     for size in (0.0, 1e-4, 0.1):
         raw = RawSolution(
             *(part + size * draw.normal(size=part.shape) for part in (right.x, right.equalities, right.rows))
         )
-        ours, theirs = loop.check(at, raw), canonical_check(data, raw.x, raw.equalities, raw.rows)
+        ours, theirs = at.check(raw), canonical_check(data, raw.x, raw.equalities, raw.rows)
 
         assert (ours.primal, ours.dual, ours.gap) == pytest.approx((theirs.primal, theirs.dual, theirs.gap), rel=1e-9)
         assert (ours.worst < 1e-6) == (size == 0)
     for row in range(len(right.rows)):  # a dual of the wrong sign, one at a time
         turned = replace(right, rows=np.where(np.arange(len(right.rows)) == row, -5.0, right.rows))
-        ours, theirs = loop.check(at, turned), canonical_check(data, turned.x, turned.equalities, turned.rows)
+        ours, theirs = at.check(turned), canonical_check(data, turned.x, turned.equalities, turned.rows)
 
         assert (ours.dual, ours.gap) == pytest.approx((theirs.dual, theirs.gap), rel=1e-9)
         assert ours.dual > 1e-6
     nothing = replace(right, x=np.full(len(right.x), np.nan))
-    assert loop.check(at, nothing).worst == np.inf
+    assert at.check(nothing).worst == np.inf
 
 
 class _Dims:
@@ -217,14 +210,14 @@ class _Dims:
 def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     again = fast(asked)
-    honest = PiqpUpdater.solve
+    honest = QuadraticProgram.solve
 
-    def lying(self: PiqpUpdater, at: ProblemData) -> RawSolution | None:
+    def lying(self: QuadraticProgram, at: ProblemData) -> RawSolution | None:
         raw = honest(self, at)
         assert raw is not None
         return replace(raw, **{part: getattr(raw, part) * 1.01 + 1e-3})
 
-    monkeypatch.setattr(PiqpUpdater, "solve", lying)
+    monkeypatch.setattr(QuadraticProgram, "solve", lying)
 
     assert again.solve(asked.start, asked.outlook, asked.mandate) is None
 
@@ -273,27 +266,32 @@ def test_a_row_is_kept_to_a_millionth_of_what_its_numbers_are() -> None:
     assert not layout.keeps(replace(held, start=Position(one, 1 - 0.401)).trade(one), asked.outlook)
 
 
-def test_maps_that_give_other_data_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
-    honest = PiqpUpdater.write
-
-    def misread(self: PiqpUpdater) -> ProblemData:
-        at = honest(self)
-        return replace(at, q=at.q + 1e-12)
-
-    monkeypatch.setattr(PiqpUpdater, "write", misread)
-    again = fast(asked)
-
-    assert not again.is_fast
-    assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+def by_cvxpy(asked: Question) -> tuple[float, np.ndarray[Any, Any]]:
+    """The objective and holdings of the program as `single_period` states it, by PIQP."""
+    compiled = SinglePeriodProblem(asked.outlook, asked.mandate)
+    compiled.write(asked.start, asked.outlook, asked.mandate)
+    status, check = solve_once(compiled.problem, PIQP, Limits())
+    assert check is not None, status
+    holdings = np.asarray(compiled.variables.holdings.value, dtype=float)
+    return float(compiled.problem.value) * compiled.scale, holdings
 
 
-def test_another_cvxpy_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+@pytest.mark.parametrize("part", range(4))
+def test_the_program_as_matrices_is_the_one_that_cvxpy_states(part: int) -> None:
+    kinds = [*SETS[:3], SETS[4], *(FURTHER[kind] for kind in ("contamination", "wasserstein", "hull", "polytope"))]
+    for seed in range(part, 28, 4):
+        asked = random_question(seed, count=9, scenarios=4, ambiguity=Singleton(), risk_aversion=3.0)
+        made: Any = kinds[seed % len(kinds)]
+        made = made(np.random.default_rng(seed), asked.outlook.probabilities, 0.2) if callable(made) else made
+        further = (MinimumExpectedReturn(-0.1), ScenarioFloor(asked.outlook.scenarios, (-0.9,) * 4))[: seed % 3]
+        mandate = replace(asked.mandate, linear_rules=(*asked.mandate.linear_rules, *further), ambiguity=made)
+        asked = replace(asked, mandate=mandate)
+        program = QuadraticProgram(PIQP.options(Limits()))
+        at = program.write(asked.start, asked.outlook, asked.mandate)
+        raw = program.solve(at)
+        assert raw is not None
+        worth, holdings = by_cvxpy(asked)
 
-    def renamed(*_: object) -> None:
-        raise AttributeError("reduced_A")
-
-    monkeypatch.setattr(PiqpUpdater, "_open", renamed)
-
-    assert not fast(asked).is_fast
+        ours = (0.5 * float(raw.x @ (at.P @ raw.x)) + float(at.q @ raw.x)) * at.scale
+        assert ours == pytest.approx(worth, abs=1e-7), seed
+        np.testing.assert_allclose(raw.x[:9], holdings, atol=1e-5)

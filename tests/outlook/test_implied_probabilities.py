@@ -53,7 +53,7 @@ def test_a_fit_that_is_not_found_is_no_traceback(book: Book, monkeypatch: pytest
     def tired(*_: object) -> None:
         raise RuntimeError("Maximum number of iterations reached.")  # what nnls says
 
-    monkeypatch.setattr("allocator.outlook.implied_probabilities.nnls", tired)
+    monkeypatch.setattr("scipy.optimize.nnls", tired)
     with pytest.raises(NotSolved, match=r"Maximum number of iterations reached.*leave names out with --without"):
         infer_probabilities(book, moves(book, OTHERS))
 

@@ -186,7 +186,7 @@ def test_a_covariance_of_nothing_at_all_is_no_risk() -> None:
     held = book({"risk": {"source": "covariance"}}, covariance=given)
 
     from allocator.mandate.builder import build_mandate
-    from allocator.optimization.single_period import Position
+    from allocator.rules.rows import Position
     from tests.problems import Question
 
     trade, _, _ = Question(

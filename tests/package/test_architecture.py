@@ -304,10 +304,10 @@ def test_data_and_schemas_hold_no_code(committed: list[Path], root: Path) -> Non
 
 
 def loaded_by(root: Path, *arguments: str) -> set[str]:
-    """The top-level packages that a command has imported by the time it has succeeded."""
+    """The modules that a command has imported by the time it has succeeded."""
     code = (
         "import atexit, json, sys\n"
-        "atexit.register(lambda: print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})), file=sys.stderr))\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
         "from allocator.__main__ import main\n"
         f"sys.argv = {['allocator', *arguments]!r}\n"
         "main()\n"
@@ -328,6 +328,21 @@ def test_checking_a_book_never_imports_a_solver(root: Path) -> None:
 
     assert "pandas" in loaded  # it really read the tables
     assert loaded & (SOLVERS | {"sqlalchemy"}) == set()
+
+
+HEAVY = {*SOLVERS, "sklearn", "scipy.optimize", "scipy.integrate", "scipy.stats", "sqlalchemy", "jinja2", "xlsxwriter"}
+"""What takes a tenth of a second and more to import, and not every command needs."""
+NEEDED: dict[tuple[str, ...], set[str]] = {
+    ("check", "data/listed"): set(),
+    ("check", "data/note"): set(),
+    ("beliefs", "data/listed"): {"scipy.integrate", "scipy.optimize"},
+    ("rebalance", "data/listed"): {"piqp", "highspy", "scipy.optimize"},
+}
+
+
+@pytest.mark.parametrize("command", NEEDED, ids=" ".join)
+def test_a_command_imports_no_heavy_module_but_those_that_it_uses(root: Path, command: tuple[str, ...]) -> None:
+    assert loaded_by(root, *command) & HEAVY <= NEEDED[command]
 
 
 def test_every_test_name_reads_as_a_sentence(committed: list[Path], root: Path) -> None:

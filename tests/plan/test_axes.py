@@ -24,7 +24,6 @@ from allocator.book.loading import load
 from allocator.display.plan import describe_plan_axes
 from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.calibration import build_question, dated_signals
 from allocator.outlook.outlook import build_outlook
@@ -33,6 +32,7 @@ from allocator.outlook.question import DemandElasticity, Signal
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
 from allocator.plan.targets import solve_certified
+from allocator.rules.rows import Position
 from allocator.types import Vector
 
 DAY = dt.date(2026, 11, 20)

@@ -18,11 +18,11 @@ from allocator.book.loading import load
 from allocator.errors import BadInput
 from allocator.mandate.builder import build_mandate
 from allocator.multistage import solve as solving
-from allocator.optimization.single_period import Position
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.caution import GRID, CautionCurve, CautionRow, CautionStudy, caution_study
 from allocator.plan.targets import solve_certified
+from allocator.rules.rows import Position
 from tests import books
 from tests.plan.test_axes import stated
 

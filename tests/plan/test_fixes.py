@@ -28,12 +28,6 @@ REFUSED, REVIEWED = count(500, 50), count(20, 20)
 PARTS = 10
 
 
-@pytest.fixture(autouse=True)
-def without_stability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stability solves every plan anew for each scenario, and keeps no rule."""
-    monkeypatch.setattr("allocator.plan.rebalance.stability", lambda *_: None)
-
-
 def kind_of(seed: int) -> str:
     """What makes the book hard: solved on the tree of decisions, impact, coarse lots, or the limits alone."""
     return "tree" if seed % 10 == 9 else "impact" if seed % 9 == 0 else ("plain", "coarse")[seed % 2]

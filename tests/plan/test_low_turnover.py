@@ -10,7 +10,6 @@ import pytest
 
 from allocator.book.book import Book
 from allocator.optimization.solve import Program
-from allocator.plan import rebalance as rebalancing
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
@@ -98,7 +97,6 @@ def test_without_indifference_nothing_is_solved_again(monkeypatch: pytest.Monkey
         return solve(self, *arguments, **named)
 
     monkeypatch.setattr(Program, "solve", counted)
-    monkeypatch.setattr(rebalancing, "stability", lambda *_: 0.0)
     indifferent(made, 0.0)
     once = len(solves)
     solves.clear()

@@ -9,9 +9,9 @@ import pytest
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.sets import Ambiguity
-from allocator.optimization.single_period import Position
 from allocator.plan.trade_decision import NoTradeRegions, no_trade_regions
 from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participation, Trade
+from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.problems import SETS, Question, caps, names, question, random_question
 

@@ -22,12 +22,6 @@ BOOKS = count(300, 10)
 PARTS = [range(i, BOOKS, count(10, 2)) for i in range(count(10, 2))]
 
 
-@pytest.fixture(autouse=True)
-def without_stability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stability solves every plan anew for each scenario, and keeps no rule."""
-    monkeypatch.setattr("allocator.plan.rebalance.stability", lambda *_: None)
-
-
 def planned(book: Book) -> Plan | Infeasible | NotSolved:
     """The plan, or why there is none."""
     try:

@@ -20,11 +20,11 @@ from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import policy_after_first_trades, solve_policy
 from allocator.multistage.value_of_waiting import mean_value_trades, perfect_foresight_loss
-from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules import LinearRule, RuleMeasurement, RuleRows, Trade, linear_rows
+from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 from tests.goals import PiecewiseLinearUtility
 

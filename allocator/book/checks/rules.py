@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from allocator.book.checks.draft import Draft, repeated_names, unknown_names
@@ -102,9 +103,12 @@ def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str
 
 def bucket_counts(exposures: pd.DataFrame, bucket: str) -> pd.Series[float]:
     """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
-    label = (exposures["bucket"] == bucket).astype(float)
+    counts = (exposures["bucket"].to_numpy(dtype=object) == bucket).astype(np.float64)
     column = next((column for column in share_columns(bucket) if column in exposures), None)
-    return label if column is None else exposures[column].fillna(label)
+    if column is not None:
+        shares = exposures[column].to_numpy(dtype=np.float64)
+        counts = np.where(np.isnan(shares), counts, shares)
+    return pd.Series(counts, index=exposures.index)
 
 
 def check_cash_shares(draft: Draft) -> Iterator[Breach]:
@@ -247,11 +251,13 @@ def _no_instruments(
     draft: Draft, place: tuple[str, ...], names: Iterable[str], *, at: str | None = None
 ) -> Iterator[Breach]:
     """Names that are no instrument, and cash, which is one and yet counts in no rule but its own."""
+    risky = list(draft.risky["instrument"])
+    known = {*risky}
     for name in names:
         if name in draft.cash:
             yield setting_breach(at or dotted_key(*place, name), name, *_CASH_RULES)
-        else:
-            yield from unknown_names(place, [name], list(draft.risky["instrument"]), _UNKNOWN, at=at)
+        elif name not in known:
+            yield from unknown_names(place, [name], risky, _UNKNOWN, at=at)
 
 
 def check_members(draft: Draft) -> Iterator[Breach]:

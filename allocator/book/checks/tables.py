@@ -278,7 +278,8 @@ def check_scenario_columns(draft: Draft) -> Iterator[Breach]:
     """That scenario_returns.csv has a column for each scenario, and no other."""
     table, scenarios = "scenario_returns", draft.settings.scenarios
     columns = [column for column in draft.tables[table].columns if column not in NOT_SCENARIOS]
-    missing = [name for name in scenarios if name not in columns and name.casefold() not in NOT_SCENARIOS]
+    there = {*columns}
+    missing = [name for name in scenarios if name not in there and name.casefold() not in NOT_SCENARIOS]
     unknown = [name for name in columns if name not in scenarios]
     for name in missing:
         cure = did_you_mean(name, unknown) if unknown else "add it"
@@ -292,17 +293,19 @@ def check_plausible_returns(draft: Draft) -> Iterator[Breach]:
     """That what stands in scenario_returns.csv can be returns: no prices, no percent."""
     table = "scenario_returns"
     returns, limit = draft.tables[table], 0.3 * max(1.0, draft.settings.years)
-    for name in draft.settings.scenarios:
-        if name not in returns or name in NOT_SCENARIOS:
-            continue
-        size = returns[name].abs()
-        big = int((size > 1).sum())
-        if len(size) > 2 and big > len(size) / 2:
+    scenarios = [name for name in draft.settings.scenarios if name in returns and name not in NOT_SCENARIOS]
+    sizes, cash = np.abs(returns[scenarios].to_numpy(dtype=np.float64)), returns["instrument"].isin(draft.cash)
+    counts, beyond = (sizes > 1).sum(axis=0), cash.to_numpy()[:, None] & (sizes > limit)
+    most = (len(sizes) > 2) & (counts > len(sizes) / 2)
+    for i in np.flatnonzero(most | beyond.any(axis=0)):
+        if most[i]:
             cure = "prices or percent where returns belong? write +12 % as 0.12"
-            yield draft.column_breach(table, name, f"{big} of {len(size)} returns are beyond 100 %", cure)
-        for row in draft.rows(table, returns["instrument"].isin(draft.cash) & (size > limit)):
+            yield draft.column_breach(
+                table, scenarios[i], f"{counts[i]} of {len(sizes)} returns are beyond 100 %", cure
+            )
+        for row in draft.rows(table, pd.Series(beyond[:, i], index=returns.index)):
             cure = "percent where a fraction belongs? write 4 % as 0.04"
-            yield row.breach(name, f"cash does not return more than {limit:.0%}", cure)
+            yield row.breach(scenarios[i], f"cash does not return more than {limit:.0%}", cure)
 
 
 def check_benchmark_sum(draft: Draft) -> Iterator[Breach]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from allocator.book.checks.draft import Doubt, Draft, unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
-from allocator.book.price_history import is_long, prices_by_day
+from allocator.book.price_history import prices_by_day
 from allocator.errors import Breach
 from allocator.settings.settings import Settings
 from allocator.tables.schema import sample_books_folder
@@ -103,12 +103,13 @@ def return_doubts(draft: Draft) -> Iterator[Doubt]:
     """Typed scenario returns that stand far beyond the others: percent where a fraction belongs."""
     returns, table = draft.tables["scenario_returns"], draft.name("scenario_returns")
     scenarios = [name for name in draft.settings.scenarios if name in returns and name not in ("instrument", "source")]
-    usual = float(np.median(np.abs(returns[scenarios].to_numpy(dtype=np.float64)))) if scenarios else 0.0
+    sizes = np.abs(returns[scenarios].to_numpy(dtype=np.float64))
+    usual = float(np.median(sizes)) if scenarios else 0.0
     risky = ~returns["instrument"].isin(draft.cash)
-    for scenario in scenarios:
-        if (returns[scenario].abs() > 1).mean() > 0.5:  # prices or percent throughout: said elsewhere
-            continue
-        far = risky & (returns[scenario].abs() > LARGE_RETURN) & (returns[scenario].abs() > FAR_RETURN * usual)
+    beyond = risky.to_numpy()[:, None] & (sizes > LARGE_RETURN) & (sizes > FAR_RETURN * usual)
+    beyond &= ~((sizes > 1).mean(axis=0) > 0.5)  # prices or percent throughout: said elsewhere
+    for i in np.flatnonzero(beyond.any(axis=0)):
+        scenario, far = scenarios[i], pd.Series(beyond[:, i], index=returns.index)
         for row in draft.rows("scenario_returns", far):
             rule = f"of {row['instrument']} is {row[scenario]:+.0%}, where half of all returns are below {usual:.1%}"
             cure = f"write {row[scenario]:g} % as {row[scenario] / 100:g}"
@@ -133,15 +134,16 @@ def _against_history(draft: Draft) -> Iterator[Doubt]:
 
 def _last_prices(prices: pd.DataFrame, as_of: dt.date, max_age_days: int) -> dict[str, tuple[pd.Timestamp, float]]:
     """Of each name the last day that has a price and the price, where that is recent enough to say anything."""
-    each = prices if is_long(prices) else prices.melt("date", var_name="instrument", value_name="price")
     until = pd.Timestamp(as_of)
     oldest = pd.Timestamp(as_of - dt.timedelta(days=min(max(max_age_days, 1), OLDEST_LEVEL)))
-    each = each.loc[each["price"].notna() & (each["date"] <= until) & (each["date"] >= oldest)]
-    last = each.sort_values("date", kind="stable").drop_duplicates("instrument", keep="last")
-    return {
-        str(name): (pd.Timestamp(day), float(price))
-        for name, day, price in zip(last["instrument"], last["date"], last["price"], strict=True)
-    }
+    recent = prices.loc[(prices["date"] <= until) & (prices["date"] >= oldest)]
+    by_day = prices_by_day(recent)
+    there = by_day.notna().to_numpy()
+    if not len(by_day):
+        return {}
+    at, days, values = len(by_day) - 1 - there[::-1].argmax(axis=0), list(by_day.index), by_day.to_numpy()
+    some = np.flatnonzero(there.any(axis=0)).tolist()
+    return {str(by_day.columns[i]): (days[at[i]], float(values[at[i], i])) for i in some}
 
 
 def _times(ratio: float) -> str:

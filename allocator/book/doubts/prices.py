@@ -57,10 +57,12 @@ class PriceTable:
 
 def price_doubts(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
     """Every doubt about prices (dates × names, dates increasing, blanks NaN)."""
-    for name in prices:
-        closes = prices[name].dropna()
-        yield from _moves(str(name), closes, where)
-    stale = list(_equal_closes(prices, where))
+    values = prices.to_numpy(dtype=np.float64)
+    before = prices.ffill().shift().to_numpy(dtype=np.float64)  # NaN compares as nothing
+    large = (np.abs(values / before - 1) > LARGE_MOVE * (1 - 1e-9)).any(axis=0)
+    for name, closes in prices.loc[:, large].items():
+        yield from _moves(str(name), closes.dropna(), where)
+    stale = list(_equal_closes(prices.loc[:, (values == before).sum(axis=0) >= EQUAL_CLOSES - 1], prices, where))
     yield from stale
     yield from _seldom(prices, where, told={doubt.name for doubt in stale})
     yield from _uneven(pd.DatetimeIndex(prices.dropna(how="all").index), where)
@@ -110,10 +112,10 @@ def _split(ratio: float) -> tuple[str, float] | None:
     return None
 
 
-def _equal_closes(prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
-    """Runs of equal closes while at least half of the others move."""
-    for name in prices:
-        closes = prices[name].dropna()
+def _equal_closes(some: pd.DataFrame, prices: pd.DataFrame, where: PriceTable) -> Iterator[Doubt]:
+    """Runs of equal closes of some names while at least half of the others move."""
+    for name in some:
+        closes = some[name].dropna()
         starts = np.flatnonzero((closes != closes.shift()).to_numpy())
         runs = np.diff(starts, append=len(closes))
         for start, run in zip(starts[runs >= EQUAL_CLOSES], runs[runs >= EQUAL_CLOSES], strict=True):
@@ -133,20 +135,19 @@ def _others_move(others: pd.DataFrame) -> bool:
 
 def _changes(prices: pd.DataFrame) -> pd.Series[float]:
     """Of each name the share of its rows in which its close differs from the one before; NaN where few tell."""
-    shares = {}
-    for name in prices:
-        closes = prices[name].dropna()
-        moved = (closes != closes.shift()).iloc[1:]
-        shares[name] = float(moved.mean()) if len(moved) >= LEAST_ROWS else np.nan
-    return pd.Series(shares, dtype=float)
+    values, before = prices.to_numpy(dtype=np.float64), prices.ffill().shift().to_numpy(dtype=np.float64)
+    pairs = ~np.isnan(values) & ~np.isnan(before)
+    rows = pairs.sum(axis=0)
+    moved = (pairs & (values != before)).sum(axis=0)
+    return pd.Series(np.where(rows >= LEAST_ROWS, moved / np.maximum(rows, 1), np.nan), index=prices.columns)
 
 
 def _seldom(prices: pd.DataFrame, where: PriceTable, told: Collection[str | None]) -> Iterator[Doubt]:
     """Names that change on a slower clock than the others: weekly closes carried forward through daily rows."""
     shares = _changes(prices)
-    for name, share in shares.items():
+    for name, share in shares[shares < SELDOM_MOVES].items():
         others = shares.drop(name).dropna()
-        if share < SELDOM_MOVES and name not in told and len(others) and float(others.median()) > OFTEN_MOVES:
+        if name not in told and len(others) and float(others.median()) > OFTEN_MOVES:
             rule = f"changes in {share:.0%} of its rows, the others in {float(others.median()):.0%}"
             cure = "leave blank what was not quoted, or give all names rows of one clock"
             yield where.doubt("clock", str(name), None, (None, rule, cure))
