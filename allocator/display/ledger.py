@@ -97,13 +97,13 @@ def show_run(document: ShowDocument) -> None:
     heading(out, "Proved")
     out.print(
         f"{certificate['solver']}: the orders keep {certificate['rules_checked']} rules; the targets are within "
-        f"{certificate['gap_bps']:.2g} bps of the best there is."
+        f"{certificate['gap_bps']:z.2g} bps of the best there is."
     )
     heading(out, f"Ordered: {plan['decision']['verdict']}")
     orders = sorted(plan["orders"], key=lambda one: -one["value"])
     if orders:
         rows = [
-            (one["side"], one["instrument"], f"{one['quantity']:,.10g}", format_money(one["value"])) for one in orders
+            (one["side"], one["instrument"], f"{one['quantity']:z,.10g}", format_money(one["value"])) for one in orders
         ]
         out.print(
             table(
@@ -187,8 +187,8 @@ def show_receipt(document: ReceiptDocument) -> None:
 
 def _totals(totals: OrderTotals) -> str:
     return (
-        f"{_count(totals['orders'], 'order')}: {totals['sells']} sells of {totals['sold']:,.2f}, "
-        f"{totals['buys']} buys of {totals['bought']:,.2f}, costs {totals['costs']:,.2f}"
+        f"{_count(totals['orders'], 'order')}: {totals['sells']} sells of {totals['sold']:z,.2f}, "
+        f"{totals['buys']} buys of {totals['bought']:z,.2f}, costs {totals['costs']:z,.2f}"
     )
 
 
@@ -273,7 +273,7 @@ def _side_by_side(document: ComparisonDocument, rows: Sequence[Mapping[str, Any]
         own = [orders[name] for name in row.get("names", [row["instrument"]]) if name in orders]
         money = [sum((-1 if one[f"{side}_side"] == "sell" else 1) * one[f"{side}_value"] for one in own)
                  for side in ("a", "b")]  # fmt: skip
-        made.add_row(row["instrument"], *(f"{value:+,.0f}" if value else "" for value in money), *_a_b_change(row))
+        made.add_row(row["instrument"], *(f"{value:+z,.0f}" if value else "" for value in money), *_a_b_change(row))
     return made
 
 

@@ -30,7 +30,6 @@ from allocator.outlook.calibration import price_notes
 from allocator.plan.attribution import MOTIVES, GainAttribution, attribute_gain
 from allocator.plan.plan import FIGURES, Figure, Figures, Plan
 from allocator.plan.risk_figures import LARGEST, RiskFigures
-from allocator.plan.trade_decision import Turn
 from allocator.presentation import describe_span
 from allocator.rules import RuleMeasurement
 from allocator.rules.rows import AMBER
@@ -61,6 +60,7 @@ def show_plan_details(out: Console, plan: Plan) -> None:
         out.print(describe_caution_columns(plan.policy, released))
     _rules(out, plan)
     _weights(out, plan)
+    _turns(out, plan)
     _stability(out, plan)
 
 
@@ -317,8 +317,6 @@ def _weights(out: Console, plan: Plan) -> None:
     benchmark, outlook = plan.book.benchmark, plan.outlook
     against = () if benchmark is None else ("benchmark", "active")
     numbers = ("today", "target", "final", *against, "expected", "adverse")
-    turns = {turn.instrument: turn for turn in plan.turns}
-    numbers += ("turns at",) if turns else ()
     made = table("instrument", *numbers, right=numbers)
     names = [*plan.book.instruments, plan.book.cash_instrument]
     today, targets, final = no_trade(plan.book).all_weights, plan.target.all_weights, plan.weights
@@ -327,7 +325,7 @@ def _weights(out: Console, plan: Plan) -> None:
     for i, name in enumerate(names):
         active = () if benchmark is None else (float(benchmark[name]), float(final[name] - benchmark[name]))
         row = (today[i], targets[i], final[name], *active, expected[i], adverse[i])
-        add_cells(made, (name, *row, *([_turn(turns.get(name))] if turns else [])))
+        add_cells(made, (name, *row))
     made = fit_table(out, made, "adverse", "expected", "benchmark", "target")
     out.print(made)
     currency = plan.book.settings.book.currency
@@ -336,21 +334,26 @@ def _weights(out: Console, plan: Plan) -> None:
     said = {
         "expected": "Expected: a name's own return under the belief.",
         "adverse": "Adverse: the same under adverse probabilities.",
-        "turns at": f"Turns at: move of its price, and P({_believed(plan)}), at which its order turns or one begins.",
     }
     if legend := describe_columns(made, said):
         out.print(legend)
 
 
-def _turn(turn: Turn | None) -> str:
-    """The two moves of a name; nothing where none turns it."""
-    price = "" if turn is None or turn.price_move is None else f"{turn.price_move:+z.1%}"
-    belief = "" if turn is None or turn.probability is None else f"{turn.probability:z.0%}"
-    return " · ".join(filter(None, (price, belief)))
-
-
-def _believed(plan: Plan) -> str:
-    return "" if plan.look_again is None or plan.look_again.belief is None else plan.look_again.belief.name
+def _turns(out: Console, plan: Plan) -> None:
+    """The two moves of every name, each by itself, at which its order turns or one begins."""
+    if not plan.turns:
+        return
+    heading(out, "When to look again")
+    believed = "" if plan.look_again is None or plan.look_again.belief is None else plan.look_again.belief.name
+    numbers = ("price turns at", "move", *([f"P({believed}) turns at"] if believed else []))
+    made = table("instrument", "order", *numbers, right=numbers)
+    for turn in plan.turns:
+        price = "" if turn.price is None else f"{turn.price:z,.2f}"
+        move = "" if turn.price_move is None else f"{turn.price_move:+z.1%}"
+        belief = "" if turn.probability is None else f"{turn.probability:z.0%}"
+        made.add_row(turn.instrument, turn.side, price, move, *([belief] if believed else []))
+    out.print(made)
+    out.print("Each move is of that price, or of the belief, alone: there the order turns, or one begins.")
 
 
 def _stability(out: Console, plan: Plan) -> None:

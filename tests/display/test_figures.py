@@ -211,7 +211,7 @@ def test_no_legend_explains_a_column_for_which_there_is_no_room(plan: Plan, foun
 def test_the_adverse_column_of_scenarios_has_its_legend_only_where_it_stands(
     plan: Plan, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("allocator.display.plan._WIDTH", width)
+    monkeypatch.setattr("allocator.display.plan.WIDTH", width)
     text = plan_text(plan)
 
     head = next(line for line in text.splitlines() if line.startswith("return in")) if width == 80 else ""

@@ -177,7 +177,7 @@ def test_full_says_when_to_look_again_on_the_screen_and_in_the_document(run: Run
     )
     every = {turn["instrument"]: turn for turn in document["every"]}
     assert every[price["instrument"]]["price_move"] == price["price_move"]
-    assert "turns at" in text
+    assert "When to look again" in text
 
 
 def test_a_plan_with_reviews_says_nothing_of_it() -> None:
