@@ -41,7 +41,7 @@ class UnfilledOrder(TypedDict):
 
 
 class ApplyDocument(TypedDict):
-    """What was traded of a run, and what is held since; money is in the book's currency."""
+    """What was traded of a run, and what is held since; amounts are in the book's currency."""
 
     format: Literal["allocator.apply/1"]
     ledger: str
@@ -244,7 +244,7 @@ def _as_csv(raw: RawTable) -> bytes:
 
 def _changed(run: _Run, name: str) -> BadInput:
     rule = f"is not what run '{run.entry.run_id}' was made from"
-    return BadInput.of(name, rule, "rebalance from what is held now, or restore the table as it was")
+    return BadInput.of(name, rule, "rebalance from the table as it is, or restore it")
 
 
 _CELL = re.compile(r'("(?:[^"]|"")*"|[^,\r\n]*)(,|\r\n|\r|\n|\Z)')
@@ -295,9 +295,11 @@ class _Table:
 def _after(
     run: _Run, table: _Table, name: str, fills: Sequence[_Fill], tickets: Decimal
 ) -> tuple[bytes, tuple[Decimal, Decimal]]:
-    """The table after the fills, and cash before and after."""
+    """The table after the fills, with cash that came or went on the day, and cash before and after."""
     account, cash = run.plan["book"]["account"], run.plan["positions"][-1]["instrument"]
-    moves = {cash: sum((one.cash for one in fills), -tickets)}
+    flow = run.settings["cash"]
+    came = Decimal(repr(flow["paid_in"])) - Decimal(repr(flow["paid_out"]))
+    moves = {cash: sum((one.cash for one in fills), came - tickets)}
     for one in fills:
         moves[one.instrument] = moves.get(one.instrument, Decimal(0)) + one.quantity * (1 if one.side == "buy" else -1)
     own = {row["instrument"]: at for at, row in enumerate(table.rows) if row.get("account", account) == account}

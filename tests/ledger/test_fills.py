@@ -241,6 +241,16 @@ def test_a_run_that_nobody_approved_is_not_applied_where_the_book_wants_it(liste
     done(run("apply", "one", "--ledger", listed.path))
 
 
+def test_cash_that_came_with_the_run_is_held_after_it(listed: Folder, run: Run) -> None:
+    before = rows(listed.path / "holdings.csv")
+    done(run("rebalance", listed.path, "--cash", "+250000", "--record", "--run-id", "one", "--out", "out"))
+    done(run("apply", "one", "--book", listed.path))
+
+    wanted = by_hand(before, rows(Path("out", "one", "orders.csv")))
+    wanted["USD"] += 250_000
+    assert {row["instrument"]: Decimal(row["quantity"]) for row in rows(listed.path / "holdings.csv")} == wanted
+
+
 def test_a_table_that_is_no_csv_is_left_and_a_new_one_written(listed: Folder, run: Run) -> None:
     table = listed.path / "holdings.csv"
     frame = pd.read_csv(table)
