@@ -39,8 +39,7 @@ class Turnover(OneLimit, LinearRule):
         """Of which window, and what of it was used."""
         if self.months is None:
             return "turnover at most {limit}{name}"
-        used = self._in_words(self.used)
-        return f"turnover within {self.months} months at most {{limit}}, of which {used} was used{{name}}"
+        return f"turnover in {self.months} months at most {{limit}} ({100 * self.used:.3g}% used){{name}}"
 
     @property
     def limits(self) -> tuple[float, ...]:  # type: ignore[override]

@@ -292,7 +292,7 @@ def test_a_budget_counts_what_was_applied_and_a_replay_counts_no_more(ordered: P
     answer = done(run("rebalance", ordered, "--record", "--run-id", "two", *budget, "--json"))
     plan = valid(answer.stdout, "plan")
     (spent,) = (one["turnover"] for one in find_ledger("ledger.db").applied())
-    limits = [row for row in plan["rules"] if row["rule"].startswith("turnover within 12 months at most 36%")]
+    limits = [row for row in plan["rules"] if row["rule"].startswith("turnover in 12 months at most 36%")]
     turnover = max(sum(one["value"] for one in plan["orders"] if one["side"] == side) for side in ("buy", "sell"))
 
     assert 0.3 < spent <= 0.35
@@ -312,7 +312,7 @@ def test_a_spent_budget_is_named_with_the_least_that_would_do(ordered: Path, run
     (fix,) = re.findall(r"--set (mandate.turnover_budget.share=[0-9.]+)", said)[:1]
 
     assert answer.exit_code == 4
-    assert "turnover within 12 months at most 36%, of which" in said
+    assert "turnover in 12 months at most 36% (35% used)" in said
     done(run(*asked, "--set", BUDGET.format(0.36), "--set", fix))
 
 
