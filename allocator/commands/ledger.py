@@ -268,9 +268,12 @@ def apply(
       allocator rebalance my-book --record --run-id 2026-11-20 --out plans
       allocator apply 2026-11-20 --book my-book --fills plans/2026-11-20/orders.csv
     """
+    from allocator.errors import BadInput
     from allocator.ledger.fills import apply_run
 
-    folder = book or (place if place and Path(place, "book.toml").is_file() else ".")
+    folder = book or next((one for one in (place or ".", ".") if Path(one, "book.toml").is_file()), None)
+    if folder is None:
+        raise BadInput.of("--book", "is not stated, and there is no book here", "name the book: --book FOLDER")
     given, written = (None if path is None else Path(path) for path in (fills, out))
     document = apply_run(_ledger(place), run, Path(folder), fills=given, out=written)
     if not as_json:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from allocator.book.loading import book_text, read_source
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.importers.cells import amount, as_text, is_blank_mark, read_export
+from allocator.importers.cells import DELIMITERS, amount, as_text, is_blank_mark, read_export
 from allocator.importers.layouts import folded
 from allocator.importers.positions import plain
 from allocator.ledger.ledger import APPLIED, Ledger, LedgerEntry, sha256
@@ -221,6 +221,7 @@ def _table_of(run: _Run, book: Path, out: Path | None) -> tuple[Path, str, bytes
         raw, kind = read_source("holdings", where, book, settings.book.as_of), "answered by a database or a package"
         name, now, then = raw.name, raw.frame.to_csv(index=False).encode(), run.holdings
     else:
+        read_table(book / where, where)  # refused, where it is no table any more
         name, now, then = where, read_regular_file(book / where, where), run.holdings
         kind = "" if Path(where).suffix.lower() == ".csv" else f"a {Path(where).suffix} file"
         if kind:
@@ -376,14 +377,15 @@ def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list
     Raises:
         BadInput: every fill that is no fill, is of no order, or of more than was ordered.
     """
-    records = read_export(path).records(",")
-    name, head = path.name, [folded(cell) for cell in records[0].cells]
+    export, known = read_export(path), {*_COSTS, *(one for names in _COLUMNS.values() for one in names)}
+    ways = [[folded(cell) for cell in export.records(mark)[0].cells] for mark in DELIMITERS]
+    head = max(ways, key=lambda names: len(known & {*names}))
+    name, records = path.name, export.records(DELIMITERS[ways.index(head)])
     at = {key: next((head.index(one) for one in names if one in head), None) for key, names in _COLUMNS.items()}
     costs = [i for i, column in enumerate(head) if column in _COSTS]
     if missing := [key for key in _NEEDED if at[key] is None]:
         cure = f"name its columns {', '.join(_NEEDED)}, and cost where the broker took something"
         raise BadInput.of(name, f"has no column for {' and '.join(missing)}", cure, row=records[0].row)
-    known = {column for names in _COLUMNS.values() for column in names} | {*_COSTS, ""}
     sides = _SIDES | {
         text.casefold(): side for side, text in ((run.settings["orders"] or {}).get("sides") or {}).items()
     }
@@ -401,7 +403,7 @@ def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list
         faults.append(Breach.of(name, "holds no fill", "leave --fills out where all was traded as ordered"))
     if faults:
         raise BadInput(faults)
-    return found, [cell for cell, column in zip(records[0].cells, head, strict=True) if column not in known]
+    return found, [cell for cell, column in zip(records[0].cells, head, strict=True) if column not in {*known, ""}]
 
 
 def _row_faults(

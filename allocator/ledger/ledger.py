@@ -205,7 +205,10 @@ class Ledger:
             rows = connection.execute(ENTRIES.select().where(ENTRIES.c.kind == APPLIED).order_by(ENTRIES.c.sequence))
             return [dict(self._sound(dict(row)).said) for row in rows.mappings()]
 
-        if self.file is not None and not self.file.exists():
+        file = self.file
+        if self.url is not None and re.fullmatch(r"sqlite:///[^?$]+", self.url):
+            file = self.folder / self.url.removeprefix("sqlite:///")
+        if file is not None and not file.exists():
             return []
         return self._transaction(read, empty=[])
 

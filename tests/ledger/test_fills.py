@@ -20,6 +20,7 @@ from allocator.errors import BadInput
 from allocator.ledger import fills
 from allocator.ledger.ledger import Ledger, find_ledger
 from allocator.ledger.record import with_used_turnover
+from tests.ledger.places import Place
 from tests.thoroughness import THOROUGH
 
 if TYPE_CHECKING:
@@ -164,6 +165,36 @@ def test_every_fault_of_a_confirmation_is_told_at_once(ordered: Path, run: Run) 
     Path("fills.csv").write_text("what,how\nMETA,buy\n", encoding="utf-8")
     answer = run("apply", "one", "--book", ordered, "--fills", "fills.csv")
     assert "has no column for instrument and side and quantity and price" in " ".join(answer.stderr.split())
+
+
+def test_a_confirmation_that_is_separated_by_semicolons_is_read(ordered: Path, run: Run, valid: Valid) -> None:
+    one = rows(Path("out", "one", "orders.csv"))[0]
+    line = f"{one['instrument']};{one['side']};{one['quantity']};{one['price']};1.25"
+    Path("fills.csv").write_text(f"Ticker;B/S;Shares;Price;Commission\n{line}\n", encoding="utf-8")
+    told = valid(done(run("apply", "one", "--book", ordered, "--fills", "fills.csv", "--json")).stdout, "apply")
+    assert (told["fills"], told["costs"], told["not_read"]) == (1, 1.25, [])
+
+
+def test_a_table_that_is_none_any_more_and_a_book_that_nobody_named_are_refused(ordered: Path, run: Run) -> None:
+    answer = run("apply", "one")
+    assert answer.exit_code == 3
+    assert "name the book: --book FOLDER" in answer.stderr
+    (ordered / "holdings.csv").write_bytes(b"account,instrument\nmain,META,75\n\xff")
+    answer = run("apply", "one", "--book", ordered)
+    assert answer.exit_code == 3
+    assert "holdings.csv" in answer.stderr
+
+
+def test_both_databases_hold_what_was_traded(place: Place, listed: Folder, run: Run) -> None:
+    with (listed.path / "book.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[ledger]\nurl = "{place.stated if place.server else f"sqlite:///{place.stated}"}"\n')
+    done(run("check", listed.path, "--set", BUDGET.format(0.3)))  # of a ledger that is not there yet nothing is used
+    done(run("rebalance", listed.path, "--run-id", "one"))
+    done(run("apply", "one", "--ledger", listed.path))
+    assert run("apply", "one", "--ledger", listed.path).exit_code == 3
+    (entry,) = place.ledger.applied()
+    assert (entry["run_id"], entry["account"]) == ("one", "main")
+    done(run("verify", "--ledger", listed.path))
 
 
 def test_holdings_that_changed_since_the_run_are_refused(ordered: Path, run: Run) -> None:
