@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console, RenderableType
@@ -371,7 +372,9 @@ def describe_proof(plan: Plan) -> Sequence[str]:
     """What is proved of the orders and of the targets, by whom."""
     certificate = plan.certificate
     keep, keeps = _keeping(certificate.rules)
-    lots = f"the orders {keep}lose {max(plan.rounding_bps, 0):z.2f} bps to rounding"
+    most = math.ceil(plan.lots_gap_bps * 100) / 100
+    lost = f"lose {max(plan.rounding_bps, 0):z.2f} bps to rounding, at most {most:z.2f} from the best lots"
+    lots = f"the orders {keep}{lost}"
     if not plan.has_lots:
         lots = f"the targets {keep.removesuffix(' and ')}, and there are no orders" if keep else "there are no orders"
     elif not plan.orders:

@@ -1,1 +1,1 @@
-"""Whole lots: the nearest orders that keep every rule."""
+"""Whole lots: the best orders that keep every rule."""

@@ -1,4 +1,5 @@
-"""The order grid, what may be ordered of each name, and a part of it as the columns and rows of an integer program.
+"""The order grid, what may be ordered of each name; what whole lots minimise; and a part of the grid as the columns and
+rows of an integer program.
 
 Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of
 the account: the search is the same whether the account holds a thousand or a trillion.
@@ -6,6 +7,8 @@ the account: the search is the same whether the account holds a thousand or a tr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,10 +19,11 @@ from numpy.typing import NDArray
 from allocator.book.book import Book
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.highs import Block
+from allocator.optimization.verification import DualCertificate, cheapest, lower_bound, reduced_costs
 from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade
 from allocator.rules.rows import Position
-from allocator.types import Vector
+from allocator.types import Matrix, Vector
 
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
 #
@@ -82,9 +86,27 @@ class OrderGrid:
         low, high = self.nearest
         return float(np.minimum((high - low) * self.values, 8 * self.unit).sum()) + 16 * self.unit
 
-    def avoidable(self, steps: Vector) -> float:
-        """How much further than the nearest trades of all a trade is from the target, as a fraction of the account."""
-        return float(self.values @ (np.abs(steps - self.targets) - np.abs(self.rounded - self.targets)))
+    def around(self, reach: float) -> tuple[Vector, Vector]:
+        """(N,) the lowest and the highest steps within `reach`, a fraction of the account, of the nearest trades."""
+        low, high = self.nearest
+        room = np.ceil(np.minimum(reach / self.values, 2 * (self.most_bought + self.held) + 2))
+        return np.floor(low - room), np.ceil(high + room)
+
+    def next_up(self, steps: Vector) -> Vector:
+        """(N,) the next trade that may be ordered above each, or the same where there is none."""
+        less = whole_steps_below(steps + 1)
+        up = np.where(steps < 0, np.where(-less >= self.smallest, less, 0.0), np.where(steps > 0, steps + 1, 0.0))
+        up = np.where(steps == 0, self.smallest, up)
+        result: Vector = np.where(up <= self.most_bought, up, steps)
+        return result
+
+    def next_down(self, steps: Vector) -> Vector:
+        """(N,) the next trade that may be ordered below each, or the same where there is none."""
+        sold = np.where(steps == 0, self.smallest, 1 - steps)
+        sold = np.where(sold <= self.most_sold, sold, self.held)
+        down = np.where(steps > self.smallest, steps - 1, np.where(steps > 0, 0.0, -sold))
+        result: Vector = np.where(down < steps, down, steps)
+        return result
 
     def orderable(self, steps: Vector) -> NDArray[np.bool_]:
         """(N,) whether each trade is one that may be ordered."""
@@ -148,7 +170,8 @@ _FLOAT_NOISE = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class GridNeighbourhood:
-    """A part of the order grid, as columns: bought, sold, is bought, is sold, is sold out, distance; six blocks of N.
+    """A part of the order grid, as columns: bought, sold, is bought, is sold, is sold out, and what each name costs the
+    objective on its own; six blocks of N.
 
     Names that are bought (or sold) throughout the neighbourhood start from `bought` (`sold`) steps; the others from
     nothing, and their first order is `first_bought` or `first_sold` steps, made by the column that says that there is
@@ -161,7 +184,20 @@ class GridNeighbourhood:
     first_bought: Vector
     first_sold: Vector
     upper: Vector
-    whole_grid: bool
+    lowest: Vector
+    highest: Vector
+
+    @property
+    def cash(self) -> float:
+        """What is left after the trades that every point of the neighbourhood makes, impact aside."""
+        bought, sold = self.grid.values * self.bought, self.grid.values * self.sold
+        costs = float(self.grid.cost_rates @ (bought + sold))
+        return self.grid.start.cash + float(sold.sum()) - float(bought.sum()) - costs
+
+    @property
+    def whole_grid(self) -> bool:
+        """Whether everything that may be ordered is in it."""
+        return bool((self.lowest <= -self.grid.held).all() and (self.highest >= self.grid.most_bought).all())
 
     @property
     def buys(self) -> sp.csr_array:
@@ -184,23 +220,40 @@ class GridNeighbourhood:
         return sp.csr_array((data, at, np.arange(names + 1) * blocks), shape=(names, names * blocks))
 
     def structure(self) -> list[Block]:
-        """What makes columns orders, and distance the distance."""
+        """What makes columns orders."""
         bought_more, sold_more = np.split(self.upper, 6)[:2]
         free_bought, free_sold = bought_more * (self.bought == 0), sold_more * (self.sold == 0)
-        low, high = self.grid.nearest
-        here, net = self.bought - self.sold, self.buys - self.sells
-        # the chord between the two nearest trades: with it the relaxation knows the cost of rounding
-        below, above = np.abs(low - self.grid.targets), np.abs(high - self.grid.targets)
-        slope = np.divide(above - below, high - low, out=np.zeros(len(low)), where=high > low)
-        away = self._columns(0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
         return [
             Block(self._columns(1.0, 0.0, -free_bought, 0.0, 0.0, 0.0), -np.inf, bought_more - free_bought),
             Block(self._columns(0.0, 1.0, 0.0, -free_sold, sold_more - free_sold, 0.0), -np.inf, sold_more - free_sold),
             Block(self._columns(0.0, 0.0, 1.0, 1.0, 1.0, 0.0), -np.inf, 1.0),
-            Block(away + net, self.grid.targets - here, np.inf),
-            Block(away - net, here - self.grid.targets, np.inf),
-            Block(away - sp.diags_array(slope) @ net, below + slope * (here - low), np.inf),
         ]
+
+    def chord(self, own: Callable[[Vector], Vector], low: Vector, high: Vector) -> Block:
+        """The columns of what each name costs on its own are above the line of `own` between two neighbouring trades:
+        it is convex, and nothing is ordered between them. Of one trade twice there is no line.
+        """
+        at, rise = own(low), np.flatnonzero(high > low)
+        slope = np.divide(own(high) - at, high - low, out=np.zeros(len(low)), where=high > low)
+        rows = self._columns(0.0, 0.0, 0.0, 0.0, 0.0, 1.0) - sp.diags_array(slope) @ self.net
+        return Block(sp.csr_array(rows[rise]), (at + slope * (self.bought - self.sold - low))[rise], np.inf)
+
+    @cached_property
+    def net(self) -> sp.csr_array:
+        """(N, 6N) steps traded beyond those that every point of the neighbourhood makes, purchases less sales."""
+        return sp.csr_array(self.buys - self.sells)
+
+    def begun(self, steps: Vector) -> Vector:
+        """(5N,) the whole columns that make these trades; the converse of `steps`."""
+        everything = (steps < 0) & (steps == -self.grid.held) & (self._can(4) > 0)
+        buys, sells = (steps > 0) & ~everything, (steps < 0) & ~everything
+        return np.concatenate([
+            np.where(buys, steps - self.bought - self.first_bought, 0.0),
+            np.where(sells, -steps - self.sold - self.first_sold, 0.0),
+            buys & (self.bought == 0),
+            sells & (self.sold == 0),
+            everything,
+        ])  # fmt: skip
 
     def steps(self, x: Vector) -> Vector:
         """(N,) signed steps of a solution; exactly all that is held where everything is sold."""
@@ -212,11 +265,8 @@ class GridNeighbourhood:
         return result
 
 
-def neighbourhood(grid: OrderGrid, reach: float) -> GridNeighbourhood:
-    """The trades within `reach`, a fraction of the account, of the nearest ones; no trade, too, where it is next."""
-    low, high = grid.nearest
-    room = np.ceil(np.minimum(reach / grid.values, 2 * (grid.most_bought + grid.held) + 2))
-    lowest, highest = np.floor(low - room), np.ceil(high + room)
+def neighbourhood(grid: OrderGrid, lowest: Vector, highest: Vector) -> GridNeighbourhood:
+    """The trades between these; no trade, too, where it is next."""
     smallest, held = grid.smallest, grid.held
     first_bought, last_bought = np.maximum(smallest, lowest), np.minimum(grid.most_bought, highest)
     first_sold, last_sold = np.maximum(smallest, -highest), np.minimum(grid.most_sold, -lowest)
@@ -230,7 +280,7 @@ def neighbourhood(grid: OrderGrid, reach: float) -> GridNeighbourhood:
         can_buy & ~is_bought,
         can_sell & ~is_sold,
         sold_out,
-        np.full(len(low), np.inf),
+        np.full(len(lowest), np.inf),
     ]
     return GridNeighbourhood(
         grid,
@@ -239,8 +289,254 @@ def neighbourhood(grid: OrderGrid, reach: float) -> GridNeighbourhood:
         first_bought=np.where(is_bought, 0.0, first_bought),
         first_sold=np.where(is_sold, 0.0, first_sold),
         upper=np.concatenate(upper).astype(float),
-        whole_grid=bool((lowest <= -held).all() and (highest >= grid.most_bought).all()),
+        lowest=lowest,
+        highest=highest,
     )
+
+
+# What whole lots minimise, and how it is told to an integer program.
+#
+
+
+class LotObjective(ABC):
+    """A convex function of trades: a sum over names, and what couples them; in a unit of its own."""
+
+    grid: OrderGrid
+    gap: float
+    """Lots that are so near to what no lots can beat are the best."""
+    bound: float
+    """What no lots can beat."""
+    coupled = 0
+    """Columns that it has beside cash and costs."""
+
+    @abstractmethod
+    def own(self, steps: Vector) -> Vector:
+        """(N,) what depends on one name alone, convex in its steps."""
+
+    @abstractmethod
+    def value(self, steps: Vector, trade: Trade) -> float:
+        """The objective of a trade, from the formulas."""
+
+    @abstractmethod
+    def penalty(self, steps: Vector) -> Vector:
+        """(N,) convex, and 0 or less somewhere: no trade is below the bound and the sum of what these come to."""
+
+    def changes(self, steps: Vector, trade: Trade, to: Vector) -> Vector:
+        """(N,) what moving one name alone changes, by the tangent at `trade` of what couples them."""
+        del trade
+        return self.own(to) - self.own(steps)
+
+    def columns(self) -> tuple[Vector, Vector, Vector]:
+        """Costs and bounds of its own columns."""
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+
+    def coupling(self, view: GridNeighbourhood) -> list[Block]:
+        """What its own columns are, over all columns."""
+        del view
+        return []
+
+    def tangents(self, view: GridNeighbourhood, trade: Trade) -> list[Block]:
+        """Rows over all columns that are exact at a trade of what couples names, and never too high."""
+        del view, trade
+        return []
+
+    def within(self, room: float) -> tuple[Vector, Vector]:
+        """(N,) the lowest and the highest steps of each name whose penalty alone is at most `room`."""
+        grid = self.grid
+        middle, ends = np.clip(grid.targets, -grid.held, grid.most_bought), (-grid.held, grid.most_bought)
+        found = list[Vector]()
+        for end in ends:
+            inside, outside = middle, end
+            for _ in range(_BISECTIONS):
+                between = (inside + outside) / 2
+                near = self.penalty(between) <= room
+                inside, outside = np.where(near, between, inside), np.where(near, outside, between)
+            found.append(np.where(self.penalty(end) <= room, end, outside))
+        low, high = grid.nearest
+        return np.minimum(np.floor(found[0]), low), np.maximum(np.ceil(found[1]), high)
+
+
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Nearness(LotObjective):
+    """The distance to the targets in middling steps of money: what is minimised where the objective is a tree's."""
+
+    grid: OrderGrid
+
+    @property
+    def gap(self) -> float:  # type: ignore[override]
+        """A millionth of what rounding alone takes."""
+        return 1e-6 * max(1.0, self.bound)
+
+    @cached_property
+    def bound(self) -> float:  # type: ignore[override]
+        """The nearest trades of all, rules or not."""
+        return float(self.own(self.grid.rounded).sum())
+
+    @cached_property
+    def _money(self) -> Vector:
+        return np.clip(self.grid.values / self.grid.unit, 1 / _DEAREST, _DEAREST)
+
+    def own(self, steps: Vector) -> Vector:
+        """(N,) how far from the target."""
+        return np.asarray(self._money * np.abs(steps - self.grid.targets))
+
+    def value(self, steps: Vector, trade: Trade) -> float:
+        """The sum over names."""
+        del trade
+        return float(self.own(steps).sum())
+
+    def penalty(self, steps: Vector) -> Vector:
+        """(N,) how much further than the nearest trade."""
+        return self.own(steps) - self.own(self.grid.rounded)
+
+
+_DEAREST = 1e5
+"""A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
+_BPS = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class PlanObjective(LotObjective):
+    """The plan's own objective in bps, and what the targets were charged for a unit traded beside its costs.
+
+    What a name alone decides are its costs, what is charged for holding it and its own risk; names are coupled by the
+    factors' exposures y, each with its y², by the adverse return and by the error of returns. The targets' prices prove
+    what no trade can beat, and what each name adds to that where it is traded otherwise.
+    """
+
+    grid: OrderGrid
+    outlook: Outlook
+    mandate: Mandate
+    prices: DualCertificate
+    trading_price: float
+    gap: float
+
+    @cached_property
+    def bound(self) -> float:  # type: ignore[override]
+        """By the targets' prices."""
+        return _BPS * lower_bound(self.grid.start, self.outlook, self.mandate, self.prices, self.trading_price)
+
+    def own(self, steps: Vector) -> Vector:
+        """(N,) costs, charges and own risk."""
+        holdings, traded = self._holdings(steps), np.abs(steps) * self.grid.values
+        price = self.mandate.cost_price(self.outlook)
+        costs = price * self.mandate.costs(traded, 0 * traded) + self.trading_price * traded
+        return np.asarray(_BPS * (self._specific * holdings**2 + self._charges * holdings + costs))
+
+    def value(self, steps: Vector, trade: Trade) -> float:
+        """The formulas' own."""
+        extra = self.trading_price * float(np.abs(steps) @ self.grid.values)
+        return _BPS * (self.mandate.loss(trade, self.outlook) + extra)
+
+    def penalty(self, steps: Vector) -> Vector:
+        """(N,) by the Lagrangian of the targets' prices, name by name."""
+        in_holdings, in_buys, in_sells = self._reduced
+        holdings, traded = self._holdings(steps), self.grid.values * steps
+        best = cheapest(in_holdings, self._specific)
+        held = in_holdings * (holdings - best) + self._specific * (holdings**2 - best**2)
+        return np.asarray(_BPS * (held + in_buys * np.maximum(traded, 0) + in_sells * np.maximum(-traded, 0)))
+
+    @cached_property
+    def _reduced(self) -> tuple[Vector, Vector, Vector]:
+        in_holdings, in_buys, in_sells = reduced_costs(self.outlook, self.mandate, self.prices, self.trading_price)
+        lawful = 1.0 if self.mandate.impact is None or self.prices.cash >= 0 else 0.0
+        return in_holdings, lawful * np.maximum(in_buys, 0.0), lawful * np.maximum(in_sells, 0.0)
+
+    @cached_property
+    def _specific(self) -> Vector:
+        return np.asarray(self.mandate.risk_aversion * self.outlook.risk.specific)
+
+    @cached_property
+    def _charges(self) -> Vector:
+        charge = self.mandate.linear_charge
+        return np.zeros(len(self.grid.values)) if charge is None else charge
+
+    def _holdings(self, steps: Vector) -> Vector:
+        return np.asarray(self.grid.start.holdings + self.grid.values * steps)
+
+    def _slopes(self, trade: Trade) -> tuple[Vector, Vector, float, Vector]:
+        """Exposures y at a trade; the slopes there of the adverse loss in holdings and cash, and of errors of returns
+        that are not each name's own, in holdings.
+        """
+        holdings, cash = trade.values / trade.value_before, trade.cash / trade.value_before
+        mandate, outlook, error = self.mandate, self.outlook, self.mandate.return_error
+        in_gains = np.zeros(len(outlook.probabilities))
+        if mandate.return_weight:
+            losses = -outlook.portfolio_returns(holdings, cash)
+            in_gains = -mandate.ambiguity.adversary(losses, outlook.probabilities)
+        joint = 0 * holdings
+        if error is not None and error.linear_charge is None:
+            joint = error.slope(error.steepest(holdings, outlook.risk), outlook.risk)
+        in_cash = float(in_gains @ outlook.cash_returns)
+        return outlook.risk.loadings.T @ holdings, outlook.returns.T @ in_gains, in_cash, joint
+
+    def changes(self, steps: Vector, trade: Trade, to: Vector) -> Vector:
+        """(N,) exact in risk and costs of each name, at the adversary and the errors of the trade."""
+        moved = self.grid.values * (to - steps)
+        costs = self.mandate.costs(self.grid.values * np.abs(to), 0 * to)
+        costs = costs - self.mandate.costs(self.grid.values * np.abs(steps), 0 * to)
+        factors, in_holdings, in_cash, joint = self._slopes(trade)
+        loadings, gamma = self.outlook.risk.loadings, self.mandate.risk_aversion
+        risk = gamma * (2 * (loadings @ factors) * moved + (loadings**2).sum(axis=1) * moved**2)
+        coupled = (in_holdings + joint) * moved - in_cash * (moved + costs) + risk
+        return np.asarray(self.own(to) - self.own(steps) + _BPS * coupled)
+
+    @property
+    def _factors(self) -> int:
+        return self.outlook.risk.loadings.shape[1] if self.mandate.risk_aversion else 0
+
+    @property
+    def coupled(self) -> int:  # type: ignore[override]
+        """y and y² of each factor, the adverse loss, the joint error of returns."""
+        return 2 * self._factors + 2
+
+    def columns(self) -> tuple[Vector, Vector, Vector]:
+        """y costs nothing itself; what is not asked of the adversary or of errors is 0."""
+        count, error = self._factors, self.mandate.return_error
+        free = [bool(self.mandate.return_weight), error is not None and error.linear_charge is None]
+        cost = np.concatenate([np.zeros(count), np.ones(count), np.ones(2)])
+        lower = np.concatenate([np.full(count, -np.inf), np.zeros(count), np.where(free, -np.inf, 0.0)])
+        upper = np.concatenate([np.full(2 * count, np.inf), np.where(free, np.inf, 0.0)])
+        return cost, lower, upper
+
+    def coupling(self, view: GridNeighbourhood) -> list[Block]:
+        """y are the exposures."""
+        count, loadings = self._factors, self.outlook.risk.loadings
+        if not count:
+            return []
+        here = -(loadings.T @ self._holdings(view.bought - view.sold))
+        own = [-sp.eye_array(count), sp.csr_array((count, count + 2))]
+        return [Block(self._over(view, loadings.T, np.zeros(count), own), here, here)]
+
+    def tangents(self, view: GridNeighbourhood, trade: Trade) -> list[Block]:
+        """y² at its exposures, the adverse loss at its adversary, the errors of returns at its own."""
+        factors, in_holdings, in_cash, joint = self._slopes(trade)
+        factors, gamma = factors[: self._factors], _BPS * self.mandate.risk_aversion
+        begun = self._holdings(view.bought - view.sold)
+        slopes, of_cash = -_BPS * np.stack([in_holdings, joint]), np.array([-_BPS * in_cash, 0.0])
+        blocks = [
+            Block(
+                self._over(view, slopes, of_cash, [sp.csr_array((2, 2 * self._factors)), sp.eye_array(2)]),
+                -slopes @ begun - of_cash * view.cash,
+                np.inf,
+            )
+        ]
+        if not self._factors:
+            return blocks
+        none = sp.csr_array((len(factors), len(self.grid.values)))
+        own = [-sp.diags_array(2 * gamma * factors), sp.eye_array(len(factors)), sp.csr_array((len(factors), 2))]
+        return [*blocks, Block(self._over(view, none, 0 * factors, own), -gamma * factors**2, np.inf)]
+
+    def _over(
+        self, view: GridNeighbourhood, in_holdings: Matrix, in_cash: Vector, own: list[sp.sparray]
+    ) -> sp.csr_array:
+        """Rows over all columns: of what is held beyond what the neighbourhood begins with, of its cash, of ours."""
+        held = sp.csr_array(in_holdings) @ sp.diags_array(self.grid.values) @ view.net
+        in_cash_costs = np.stack([in_cash * self.grid.unit, 0 * in_cash], axis=1)
+        return sp.csr_array(sp.hstack([held, sp.csr_array(in_cash_costs), *own]))
 
 
 def impact_chord(view: GridNeighbourhood) -> tuple[Vector, float]:
@@ -313,15 +609,14 @@ def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRow
 def _limits(view: GridNeighbourhood, rows: RuleRows, in_holdings: sp.csr_array, in_cash: Vector) -> Vector:
     """(R + 1,) what the rules leave after the trades that every point of the neighbourhood makes, and the cash then."""
     grid = view.grid
-    bought, sold = grid.values * view.bought, grid.values * view.sold
+    bought, sold, cash = grid.values * view.bought, grid.values * view.sold, view.cash
     costs = float(grid.cost_rates @ (bought + sold))
-    cash = grid.start.cash + float(sold.sum()) - float(bought.sum()) - costs
     used = in_holdings @ (grid.start.holdings + bought - sold) + in_cash * cash
     return np.append(rows.limit + rows.wealth * (1 - costs) - used - rows.buys @ bought - rows.sells @ sold, cash)
 
 
 def _most(coefficients: sp.sparray, upper: Vector) -> Vector:
-    """(R,) the most that rows can reach over 0 ≤ x ≤ upper; distance, without a bound, is in no rule."""
+    """(R,) the most that rows can reach over 0 ≤ x ≤ upper; what a name costs, without a bound, is in no rule."""
     finite = np.where(np.isfinite(upper), upper, 0.0)
     result: Vector = coefficients.maximum(0) @ finite
     return result

@@ -1,4 +1,4 @@
-"""Whole lots: the search for the nearest orders that keep every rule; and where none do, why, and a way out.
+"""Whole lots: the search for the best orders that keep every rule; and where none do, why, and a way out.
 
 A fix is what one whole-lot portfolio that keeps all other rules measures, by the rules' own formulas, in their own
 units: it works as printed. Linear rows, of which a limit of volatility has many, only find that portfolio.
@@ -14,10 +14,20 @@ import scipy.sparse as sp
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.lots.milp import GridNeighbourhood, OrderGrid, neighbourhood, neighbourhood_rules, order_grid
+from allocator.lots.milp import (
+    GridNeighbourhood,
+    LotObjective,
+    Nearness,
+    OrderGrid,
+    PlanObjective,
+    neighbourhood,
+    neighbourhood_rules,
+    order_grid,
+)
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import RelaxedLimits, has_tiers
 from allocator.optimization.highs import Block, IntegerProgram, IntegerSolution, TimeLimit, Work
+from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.presentation import plain_amount, plain_decimal
 from allocator.rules import (
@@ -36,15 +46,15 @@ from allocator.rules import (
 from allocator.rules.rows import Position
 from allocator.types import Vector
 
-# The search for the nearest whole lots under linear rows: a neighbourhood of the target, widened while it matters.
+# What a search has at hand, and what it finds.
 #
 RULE_TOLERANCE = 1e-9
 """A rule on final lots may be missed by this much, in its own unit: float noise, not a trade."""
+PROOF_NODES = 1_000
+"""Where lots are known, a round of looking for better ones, or for a proof of none, may branch so often."""
 NODES = 300
 """A first look of so many nodes: where it finds nothing at all, the rules are asked what stands in the way."""
 _FLOAT_NOISE = 1e-13  # of the account: the last bits of its sums
-_DEAREST = 1e5
-"""A lot counts for at most this much more than a middling one, and at least this much less: what a solver can see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +65,16 @@ class LotSearch:
     outlook: Outlook
     mandate: Mandate
     grid: OrderGrid
+    objective: LotObjective
+    target: Trade
     work: Work
+
+    def judged(self, steps: Vector) -> LotsFound | None:
+        """Steps with their objective, where they keep every rule by its own formula."""
+        trade = self.trade(steps)
+        if rules_broken(self.mandate.readings(trade, self.outlook)) or trade.cash < 0:
+            return None
+        return LotsFound(steps, self.objective.value(steps, trade), self.objective.bound)
 
     def lots(self, steps: Vector) -> Vector:
         """(N,) signed lots of signed steps; selling everything held never sells a last bit more."""
@@ -92,55 +111,235 @@ def trade_of_lots(book: Book, mandate: Mandate, lots: Vector) -> Trade:
     return Trade(quantities * book.prices, cash, bought, sold, costs, book.value)
 
 
-def nearest_lots(search: LotSearch, rows: RuleRows) -> Vector:
-    """Signed steps (N,) of the nearest portfolio that keeps the rows.
+@dataclass(frozen=True, eq=False)
+class LotsFound:
+    """Signed steps that keep every rule, what the objective makes of them, and the least that any lots could make."""
 
-    What is found in a neighbourhood is the nearest of all when what it could be nearer is within the neighbourhood's
-    reach; else the neighbourhood is widened.
+    steps: Vector
+    value: float
+    bound: float
+
+    @property
+    def gap(self) -> float:
+        """How far they may be from the best, in the objective's unit."""
+        return max(self.value - self.bound, 0.0)
+
+
+# Rounding that keeps every rule: from the nearest trades, one name at a time to its next trade up or down.
+#
+_REPAIRS = 6
+"""Times that a convex rule may gain a tangent here before the integer program is asked."""
+_PASSES = 400
+
+
+def rounded_lots(search: LotSearch, rows: RuleRows) -> tuple[LotsFound | None, RuleRows]:
+    """Rounding that keeps every rule, improved while one name alone can; None where that was not found. And the rows,
+    with the tangents that were met.
+    """
+    steps = search.grid.rounded
+    for _ in range(_REPAIRS):
+        kept, steps = _descend(search, rows, steps)
+        if not kept:
+            return None, rows
+        found = search.judged(steps)
+        if found is not None:
+            return found, rows
+        rows = tighten_rows(rows, search.trade(steps), search.outlook, search.mandate)
+    return None, rows
+
+
+def _descend(search: LotSearch, rows: RuleRows, steps: Vector) -> tuple[bool, Vector]:
+    """Moves of one name, first those that mend rows, then those that gain, as many at once as that still holds for; and
+    whether the rows are kept.
+    """
+    effects, grid, objective = RowEffects.of(search, rows), search.grid, search.objective
+    slack, trade = effects.slack(search.trade(steps)), search.trade(steps)
+    value, missed = objective.value(steps, trade), _missed(slack)
+    for _ in range(_PASSES):
+        to = np.concatenate([grid.next_up(steps), grid.next_down(steps)])
+        twice, names = np.concatenate([steps, steps]), len(steps)
+        up, down = np.split(to, 2)
+        costs = np.concatenate([objective.changes(steps, trade, up), objective.changes(steps, trade, down)])
+        after = missed + effects.changes(slack, twice, to)
+        if missed > 0:
+            mends = (missed - after > 1e-12) & (to != twice)
+            score = np.where(mends, np.maximum(costs, 1e-9) / np.maximum(missed - after, 1e-15), np.inf)
+        else:
+            gains = (after <= 0) & (costs < -1e-3 * objective.gap - 1e-9)
+            score = np.where(gains, costs, np.inf)
+        order = np.argsort(score, kind="stable")
+        order = order[np.isfinite(score[order])]
+        first = np.unique(order % names, return_index=True)[1]  # a name moves once
+        order = order[np.sort(first)]
+        count = len(order)
+        while count:
+            moved = steps.copy()
+            moved[order[:count] % names] = to[order[:count]]
+            then = search.trade(moved)
+            slack_then = effects.slack(then)
+            missed_then, value_then = _missed(slack_then), objective.value(moved, then)
+            if missed_then < missed or (missed_then == 0 and missed == 0 and value_then < value):
+                break
+            count //= 2
+        if not count:
+            break
+        steps, trade, slack, missed, value = moved, then, slack_then, missed_then, value_then
+    return missed == 0, steps
+
+
+def _missed(slack: Vector) -> float:
+    return float(np.maximum(-slack - _FLOAT_NOISE, 0.0).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class RowEffects:
+    """What money traded does to each row and to cash, the last of R + 1; wealth that costs take aside."""
+
+    grid: OrderGrid
+    written_out: RuleRows
+    bought: sp.csc_array
+    sold: sp.csc_array
+
+    @staticmethod
+    def of(search: LotSearch, rows: RuleRows) -> RowEffects:
+        """Of rows, over steps."""
+        on, rates = rows.on(search.outlook), search.grid.cost_rates
+        cash = sp.csr_array(np.append(on.cash, -1.0)[:, None])
+        held = sp.vstack([on.holdings, sp.csr_array((1, len(rates)))])
+        none = sp.csr_array((1, len(rates)))
+        buys = held + sp.vstack([on.buys, none]) - cash @ sp.csr_array(1 + rates[None, :])
+        sells = sp.vstack([on.sells, none]) - held + cash @ sp.csr_array(1 - rates[None, :])
+        money = sp.diags_array(search.grid.values)
+        return RowEffects(search.grid, on, sp.csc_array(buys @ money), sp.csc_array(sells @ money))
+
+    def slack(self, trade: Trade) -> Vector:
+        """(R + 1,) what each row leaves."""
+        return np.append(row_slack(self.written_out, trade), trade.cash / trade.value_before)
+
+    def changes(self, slack: Vector, steps: Vector, to: Vector) -> Vector:
+        """(2N,) what moving one name, up or down, adds to what rows are missed by in all."""
+        names, parts = len(self.grid.values), list[Vector]()
+        for side in (slice(0, names), slice(names, None)):
+            bought = np.maximum(to[side], 0) - np.maximum(steps[side], 0)
+            sold = np.maximum(-to[side], 0) - np.maximum(-steps[side], 0)
+            used = sp.csc_array(self.bought @ sp.diags_array(bought) + self.sold @ sp.diags_array(sold))
+            before = -slack[used.indices] - _FLOAT_NOISE
+            added = np.maximum(before + used.data, 0.0) - np.maximum(before, 0.0)
+            parts.append(np.add.reduceat(np.append(added, 0.0), used.indptr[:-1]) * (np.diff(used.indptr) > 0))
+        return np.concatenate(parts)
+
+
+# The integer program: tangents of the objective and of rules, until what it finds is as good as it says.
+#
+
+
+def best_lots(search: LotSearch, rows: RuleRows) -> LotsFound:
+    """The lots that keep every rule and have the least objective, as far as the work goes.
+
+    Where rounding is within the gap of what no lots can beat, that is the proof, and there is no integer program. Else
+    it is asked of the trades that could be better still, by the prices of the targets; names that none of those trade
+    are out of it.
 
     Raises:
-        NoLotsFound: there is none, or none was found.
-        NotSolved: the work was spent before the best that was found was proved nearest.
+        NoLotsFound: there are none, or none were found.
+        NotSolved: all that were found miss a rule that cuts do not end.
         OutOfTime: the user's time limit passed first.
     """
-    grid, reach = search.grid, search.grid.reach
-    while True:
-        view = neighbourhood(grid, reach)
-        found = _solve(search, view, rows)
-        if found.impossible and not view.whole_grid:
-            reach = reach * 64 if reach < 1 else np.inf
-            continue
+    grid, objective, reach = search.grid, search.objective, search.grid.reach
+    search.work.limit.refuse_late()
+    best, rows = rounded_lots(search, rows)
+    while best is None:  # any, before the best
+        view = neighbourhood(grid, *grid.around(reach))
+        best, impossible = _searched(search, rows, view, None)
+        if best is None and (not impossible or view.whole_grid):
+            raise NoLotsFound(view, proved=impossible)
+        reach = reach * 64 if reach < 1 else np.inf
+    if best.value - objective.bound <= objective.gap:
+        return replace(best, bound=objective.bound)
+    within = objective.within(best.value - objective.bound)
+    again, _ = _searched(search, rows, neighbourhood(grid, *within), best)
+    return again or best
+
+
+def _searched(
+    search: LotSearch, rows: RuleRows, view: GridNeighbourhood, best: LotsFound | None
+) -> tuple[LotsFound | None, bool]:
+    """The best lots of a neighbourhood, begun from `best`, and whether it is proved that there are none.
+
+    Its bound is what no lots in it can beat; where rows had to be tightened by more than float noise, or impact is
+    charged by a line above it, that is what the targets' prices prove.
+    """
+    objective, bound = search.objective, search.objective.bound
+    if best is None and search.work.nodes <= 0:
+        return None, False
+    cuts = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, search.grid.targets)]
+    program = _program(search, view, rows, cuts, search.target)
+    if best is not None:
+        program.add(objective.tangents(view, search.trade(best.steps)))
+    exact, before = search.mandate.impact is None, np.full(len(search.grid.values), np.nan)
+    for _ in range(_ROUNDS):
+        begun = None if best is None else view.begun(best.steps)
+        found = program.solve(search.work, NODES if best is None else PROOF_NODES, begun)
         if found.x is None:
-            raise NoLotsFound(view, proved=found.impossible)
-        if not found.proved:
-            raise NotSolved(
-                f"whole lots were found, but not proved nearest, before the work was spent ({found.status}); "
-                f"{'loosen a rule a little, or ' if search.mandate.rules else ''}use smaller lots"
-            )
+            return best, found.impossible and best is None
+        if exact:
+            bound = max(bound, min(found.bound, np.inf if best is None else best.value))
         steps = view.steps(found.x)
-        avoidable = grid.avoidable(steps)
-        if view.whole_grid or avoidable <= reach * (1 + 1e-9):
-            return steps
-        reach = avoidable
+        trade, judged = search.trade(steps), search.judged(steps)
+        if judged is not None and (best is None or judged.value < best.value):
+            best = judged
+        if best is not None and best.value - bound <= objective.gap:
+            break
+        if search.work.nodes <= 0 or (judged is not None and (steps == before).all()):
+            break
+        before = steps
+        if judged is None:
+            tightened = tighten_rows(rows, trade, search.outlook, search.mandate)
+            own = len(mandate_rows := search.mandate.rows.limit)
+            exact = exact and bool((mandate_rows - tightened.limit[:own] <= 1e-8).all())
+            rows, program = tightened, _program(search, view, tightened, cuts, search.target)
+        more = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, steps)]
+        cuts = [*cuts, *more]
+        program.add([*(widen_block(block, 2 + objective.coupled) for block in more), *objective.tangents(view, trade)])
+    else:
+        if best is None:
+            missed = rules_broken(search.mandate.readings(search.trade(before), search.outlook))
+            said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
+            told = f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts"
+            raise NotSolved(f"{told}; loosen it a little, or use smaller lots")
+    return None if best is None else replace(best, bound=bound), False
 
 
-def _solve(search: LotSearch, view: GridNeighbourhood, rows: RuleRows) -> IntegerSolution:
-    """The nearest portfolio in a neighbourhood: a first look, then whatever work there is."""
-    grid, count = search.grid, len(search.grid.targets)
-    rules = neighbourhood_rules(view, search.outlook, rows)
-    money = np.clip(grid.values / grid.unit, 1 / _DEAREST, _DEAREST)
-    program = IntegerProgram(
-        objective=np.concatenate([np.zeros(5 * count), money, np.zeros(2)]),
-        blocks=(rules.equations, rules.rules, *(widen_block(block, 2) for block in view.structure())),
-        lower=np.append(np.zeros(6 * count), [-np.inf, -np.inf]),
-        upper=np.append(view.upper, [np.inf, np.inf]),
-        integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2)]),
-        gap=1e-6 * max(1.0, float(money @ np.abs(grid.rounded - grid.targets))),
+def _neighbours(grid: OrderGrid, steps: Vector) -> list[tuple[Vector, Vector]]:
+    """(N,) pairs of neighbouring trades about these."""
+    low = np.where(grid.orderable(steps), steps, grid.nearest[0])
+    high = np.where(grid.orderable(steps), steps, grid.nearest[1])
+    return [(grid.next_down(low), low), (low, high), (high, grid.next_up(high))]
+
+
+def _program(
+    search: LotSearch, view: GridNeighbourhood, rows: RuleRows, cuts: Sequence[Block], at: Trade
+) -> IntegerProgram:
+    """The neighbourhood's orders, the rules, and the objective by its tangents at one trade."""
+    count, objective, rules = (
+        len(search.grid.targets),
+        search.objective,
+        neighbourhood_rules(view, search.outlook, rows),
     )
-    found = program.solve(search.work, NODES)
-    if found.proved or found.impossible or found.x is None:
-        return found
-    return program.solve(search.work)
+    costs, lower, upper = objective.columns()
+    return IntegerProgram(
+        objective=np.concatenate([np.zeros(5 * count), np.ones(count), np.zeros(2), costs]),
+        blocks=(
+            *(widen_block(block, len(costs)) for block in (rules.equations, rules.rules)),
+            *(widen_block(block, 2 + len(costs)) for block in (*view.structure(), *cuts)),
+            *objective.coupling(view),
+            *objective.tangents(view, at),
+        ),
+        lower=np.concatenate([np.zeros(5 * count), np.full(count + 2, -np.inf), lower]),
+        upper=np.concatenate([view.upper, [np.inf, np.inf], upper]),
+        integral=np.concatenate([np.ones(5 * count), np.zeros(count + 2 + len(costs))]),
+        gap=objective.gap / 4,
+    )
 
 
 def widen_block(block: Block, columns: int) -> Block:
@@ -193,7 +392,7 @@ def explain_infeasible_lots(search: LotSearch, rows: RuleRows, stuck: NoLotsFoun
     if not missed:  # kept by no more than the tolerance, so that the nearest cannot be told: any of them may be the one
         missed, what, joint = [_eased(one) for one in readings if _is_tight(one)], "only just keeps", " or "
     if not missed:
-        return NotSolved("whole lots keep the rules, but the nearest were not found; loosen a rule a little")
+        return NotSolved("whole lots keep the rules, but none were found; loosen a rule a little")
     missed.sort(key=lambda reading: -reading.excess)
     furthest = {reading.id: reading for reading in reversed(missed)}  # purchases or sales, not both
     apart = [reading for reading in missed if furthest[reading.id] is reading]
@@ -355,9 +554,9 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
     )
 
 
-# From target weights to whole lots: the nearest portfolio in money that keeps every rule, by a small integer program.
+# From target weights to whole lots: the portfolio with the best objective that keeps every rule.
 #
-# Costs are in the cash row; impact is charged by a line above it, so that with impact the lots are the nearest of
+# Costs are in the cash row; impact is charged by a line above it, so that with impact the lots are the best of
 # those that could pay that much, and nothing is called impossible. Orders are at least the smallest trade, nothing is
 # sold that is not held; all of a holding may always be sold, lots or not.
 # Conic rules are re-checked on the lots and cut off where they break. HiGHS solves; nothing is accepted that the
@@ -366,7 +565,7 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
 __all__ = ["RULE_TOLERANCE", "trade_of_lots", "whole_lots"]
 _ROUNDS = 40
 _NODES = 400_000
-"""Nodes times names: what the search for the nearest lots, and for what stands in their way, may branch. A minute."""
+"""Nodes times names: what the search for the best lots, and for what stands in their way, may branch. A minute."""
 _SQUARED = 20_000_000
 """Nodes times names squared, where that is more: the fewer names, the less a node takes. Of 400 books of ten names two
 took a little more than the nodes that the above leaves them."""
@@ -380,45 +579,44 @@ def whole_lots(
     mandate: Mandate,
     start: Position,
     target: Trade,
+    prices: DualCertificate | None = None,
+    trading_price: float = 0.0,
     *,
     work: Work | None = None,
     explains: bool = True,
-) -> Vector:
-    """(N,) signed lots to trade, whole except where everything is sold: the nearest to `target` in money.
+) -> tuple[Vector, float]:
+    """(N,) signed lots to trade, whole except where everything is sold: the best for the mandate's objective of all
+    portfolios that keep every rule; and how many bps they may be from the best.
 
-    Of all portfolios that keep every rule. Where a lot is worth less than arithmetic can tell from nothing
-    (1e-10 of the account, or a millionth of the coarsest rounding), round numbers of lots are traded. A search that
-    does not explain does not ask what stands in the way.
+    `prices` are those of the targets, and prove what no lots can beat; `trading_price` is what they were charged for a
+    unit traded beside its costs. Without prices, as of a tree, the lots are the nearest to `target` in money. Where a
+    lot is worth less than arithmetic can tell from nothing (1e-10 of the account, or a millionth of the coarsest
+    rounding), round numbers of lots are traded. A search that does not explain does not ask what stands in the way.
 
     Raises:
         Infeasible: no whole-lot portfolio keeps the rules; names the rule and the lot that cannot fit.
         SoftRulesViolated: none does, but rules with a priority could be relaxed.
-        NotSolved: the work was spent before a whole-lot portfolio was proved nearest.
+        NotSolved: the work was spent before a whole-lot portfolio was found.
         OutOfTime: the user's time limit passed first.
     """
-    search = LotSearch(book, outlook, mandate, order_grid(book, mandate, start, target), work or _work(book))
+    grid = order_grid(book, mandate, start, target)
+    objective: LotObjective = Nearness(grid)
+    if prices is not None:
+        enough = book.settings.lots.gap_bps if explains else np.inf  # a quick search asks whether there are any
+        objective = PlanObjective(grid, outlook, mandate, prices, trading_price, enough)
+    search = LotSearch(book, outlook, mandate, grid, objective, target, work or _work(book))
     rows = mandate.rows
     for rule in mandate.convex_rules:
         rows = with_tangent(rows, target, outlook, rule)
-    missed = list[RuleMeasurement]()
-    for _ in range(_ROUNDS):
-        try:
-            steps = nearest_lots(search, rows)
-        except NoLotsFound as stuck:
-            if not explains:
-                raise NotSolved("a quick search found no whole lots") from None
-            refuse_or_relax(search, rows, NoLotsFound(stuck.view, proved=stuck.proved and mandate.impact is None))
-            raise  # never: the line above always raises
-        trade = search.trade(steps)
-        missed = rules_broken(mandate.readings(trade, outlook))
-        if not missed:
-            _refuse_disorder(search, rows, steps)
-            return search.lots(steps)
-        rows = tighten_rows(rows, trade, outlook, mandate)
-    said = " and ".join(f"'{reading.label}' (measures {reading.measured:.8g})" for reading in missed)
-    raise NotSolved(
-        f"found no whole-lot portfolio that keeps {said}, after {_ROUNDS} cuts; loosen it a little, or use smaller lots"
-    )
+    try:
+        found = best_lots(search, rows)
+    except NoLotsFound as stuck:
+        if not explains:
+            raise NotSolved("a quick search found no whole lots") from None
+        refuse_or_relax(search, rows, NoLotsFound(stuck.view, proved=stuck.proved and mandate.impact is None))
+        raise  # never: the line above always raises
+    _refuse_disorder(search, found.steps)
+    return search.lots(found.steps), found.gap
 
 
 def _work(book: Book) -> Work:
@@ -427,11 +625,11 @@ def _work(book: Book) -> Work:
     return Work(nodes, TimeLimit("lots.time_limit_seconds", book.settings.lots.time_limit_seconds))
 
 
-def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:
-    """Raise unless the final lots are orders and, where no rule holds them back, the nearest ones.
+def _refuse_disorder(search: LotSearch, steps: Vector) -> None:
+    """Raise unless the final lots are orders.
 
     Raises:
-        NotSolved: naming an instrument whose order is none, or further from its target than it need be.
+        NotSolved: naming an instrument whose order is none.
     """
     book, grid = search.book, search.grid
     lots = search.lots(steps)
@@ -439,12 +637,6 @@ def _refuse_disorder(search: LotSearch, rows: RuleRows, steps: Vector) -> None:
     sold_out = steps == -grid.held
     wrong = ~grid.orderable(steps) | (book.quantities + lots * book.lot_sizes < -1e-12 * book.quantities)
     wrong |= (lots != 0) & ~sold_out & (money < book.settings.lots.min_trade * (1 - 1e-9))
-    low, high = grid.nearest
-    loose = np.abs(steps - grid.targets) > (high - low) + 1e-6
-    if loose.any() and not len(
-        neighbourhood_rules(neighbourhood(grid, grid.avoidable(steps)), search.outlook, rows).kept
-    ):
-        wrong |= loose
     if wrong.any():
         worst = int(np.argmax(wrong))
         raise NotSolved(
@@ -494,11 +686,14 @@ def whole_lots_with_soft_rules(
     mandate: Mandate,
     start: Position,
     target: Trade,
+    prices: DualCertificate,
+    trading_price: float = 0.0,
     *,
     work: Work | None = None,
     explains: bool = True,
-) -> tuple[Vector, Mandate, RelaxedLimits | None]:
-    """The nearest whole lots, the mandate that they keep, and what of the stated one was relaxed.
+) -> tuple[Vector, float, Mandate, RelaxedLimits | None]:
+    """The best whole lots, how many bps they may be from the best, the mandate that they keep, and what of the stated
+    one was relaxed.
 
     Raises:
         Infeasible: no whole lots keep the hard rules.
@@ -506,8 +701,11 @@ def whole_lots_with_soft_rules(
     """
     for _ in range(_RELAXATION_ROUNDS):
         try:
-            lots = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains or has_tiers(stated))
-            return lots, mandate, given
+            lots, gap = whole_lots(
+                book, outlook, mandate, start, target, prices, trading_price,
+                work=work, explains=explains or has_tiers(stated),
+            )  # fmt: skip
+            return lots, gap, mandate, given
         except SoftRulesViolated as way:
             given = given or RelaxedLimits.nothing(start, outlook, stated)
             for row, measured in way.missed:

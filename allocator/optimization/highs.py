@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import highspy
 import numpy as np
@@ -54,6 +56,11 @@ class Block:
     high: Vector | float
 
 
+_WIDE = 1e4
+"""Of a whole number with so many values no branch is tried before it is taken: what a try proves is one value less, and
+the next try follows, all within a single node. No count of nodes would end that."""
+
+
 class TimeLimit:
     """The user's own limit of time, from now on; where he set none, no clock is looked at."""
 
@@ -90,11 +97,14 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class IntegerSolution:
-    """HiGHS's `status` in words; `x`, the best point found, None where there is none; whether it is `proved` best."""
+    """HiGHS's `status` in words; `x`, the best point found, None where there is none; whether it is `proved` best;
+    the `bound` that no point is below.
+    """
 
     status: str
     x: Vector | None
     proved: bool
+    bound: float = -np.inf
 
     @property
     def impossible(self) -> bool:
@@ -106,7 +116,8 @@ class IntegerSolution:
 class IntegerProgram:
     """minimise objective·x subject to the blocks, lower ≤ x ≤ upper, and x whole where `integral`.
 
-    `gap` is what the objective may be from the best when the search stops.
+    `gap` is what the objective may be from the best when the search stops. The model is made once and kept, so that
+    rows can be added to it.
     """
 
     objective: Vector
@@ -116,22 +127,19 @@ class IntegerProgram:
     integral: Vector
     gap: float = 1e-6
 
-    def solve(self, work: Work, nodes: int | None = None) -> IntegerSolution:
-        """The best point, searched for as long as there is work left and, where given, for so many nodes.
+    def solve(self, work: Work, nodes: int | None = None, begun: Vector | None = None) -> IntegerSolution:
+        """The best point, searched for as long as there is work left and, where given, for so many nodes; from the
+        whole numbers of `begun`, the first columns of a point.
 
         Raises:
             OutOfTime: the user's time limit passed first.
         """
         work.limit.refuse_late()
-        solver = quiet_highs(
-            time_limit=work.limit.left,
-            mip_max_nodes=max(work.nodes if nodes is None else min(nodes, work.nodes), 1),
-            mip_rel_gap=1e-6,
-            mip_abs_gap=self.gap,
-            mip_feasibility_tolerance=1e-9,
-            primal_feasibility_tolerance=1e-9,
-        )
-        solver.passModel(self._model())
+        solver = self._kept
+        solver.setOptionValue("time_limit", solver.getRunTime() + work.limit.left)
+        solver.setOptionValue("mip_max_nodes", max(work.nodes if nodes is None else min(nodes, work.nodes), 1))
+        if begun is not None:
+            solver.setSolution(len(begun), np.arange(len(begun), dtype=np.int32), begun)
         run_highs(solver)
         if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
             raise work.limit.reached()
@@ -139,7 +147,28 @@ class IntegerProgram:
         status = solver.modelStatusToString(solver.getModelStatus())
         has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
         x = np.array(solver.getSolution().col_value) if has_point else None
-        return IntegerSolution(status, x, proved=status == "Optimal" and has_point)
+        bound = float(solver.getInfo().mip_dual_bound)
+        return IntegerSolution(status, x, status == "Optimal" and has_point, bound)
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """Further rows, which the next solve must keep."""
+        for block in blocks:
+            rows, count = block.coefficients, block.coefficients.shape[0]
+            low, high = (np.broadcast_to(np.asarray(side, dtype=float), count) for side in (block.low, block.high))
+            self._kept.addRows(count, low, high, rows.nnz, rows.indptr[:-1], rows.indices, rows.data)
+
+    @cached_property
+    def _kept(self) -> highspy.Highs:
+        solver = quiet_highs(
+            mip_rel_gap=1e-6,
+            mip_abs_gap=self.gap,
+            mip_feasibility_tolerance=1e-9,
+            primal_feasibility_tolerance=1e-9,
+        )
+        if float((self.upper - self.lower)[self.integral > 0].max(initial=0.0)) > _WIDE:
+            solver.setOptionValue("mip_pscost_minreliable", 0)
+        solver.passModel(self._model())
+        return solver
 
     def _model(self) -> highspy.HighsModel:
         matrix = sp.csr_array(sp.vstack([block.coefficients for block in self.blocks]))

@@ -186,12 +186,14 @@ class ParametricSolver:
         clock.refuse_late()
         if raw is None or not at.check(raw).worst <= RESIDUAL_ALLOWED:
             return None
-        layout = self._laid_out(outlook, mandate)
-        trade, duals = (
-            trade_of_solution(start, mandate, raw.x[: len(start.holdings)], 1.0),
-            at.duals(raw, outlook, mandate),
+        layout, duals = self._laid_out(outlook, mandate), at.duals(raw, outlook, mandate)
+        trade = trade_of_solution(start, mandate, raw.x[: len(start.holdings)], 1.0)
+        # who looks at no return has no adversary
+        looks = len(duals.adversary) > 0
+        adversary = (
+            _member(duals.adversary, mandate.ambiguity, outlook.probabilities) if looks else outlook.probabilities
         )
-        duals = replace(duals, adversary=_member(duals.adversary, mandate.ambiguity, outlook.probabilities))
+        duals = replace(duals, adversary=adversary)
         if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
             return None
         objective = mandate.loss(trade, outlook)

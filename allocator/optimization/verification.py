@@ -302,16 +302,32 @@ def _completed(
     return DualCertificate(found.rows, slopes, position, cash, wealth, in_factors, q, error)
 
 
-def lower_bound(start: Position, outlook: Outlook, mandate: Mandate, at: DualCertificate) -> float:
-    """A number that the minimised objective cannot fall below, in fractions of the account."""
+def reduced_costs(
+    outlook: Outlook, mandate: Mandate, at: DualCertificate, trading_price: float = 0.0
+) -> tuple[Vector, Vector, Vector]:
+    """(N,) of the Lagrangian: what a unit held, bought and sold of each name costs beside risk of its own and impact.
+
+    `trading_price` is charged for a unit traded beside its costs.
+    """
+    rows, prices = at.priced(outlook, mandate)
+    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + rows.holdings.T @ prices
+    in_holdings = in_holdings + at.position - at.wealth - outlook.risk.loadings @ at.factors
+    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
+    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
+    return in_holdings + mandate.marginal_charge(at.error, outlook.risk), in_buys, in_sells
+
+
+def lower_bound(
+    start: Position, outlook: Outlook, mandate: Mandate, at: DualCertificate, trading_price: float = 0.0
+) -> float:
+    """A number that the minimised objective cannot fall below, in fractions of the account; `trading_price` is charged
+    for a unit traded beside its costs.
+    """
     rows, prices = at.priced(outlook, mandate)
     risk, gamma, price = outlook.risk, mandate.risk_aversion, mandate.cost_price(outlook)
     gains = -mandate.return_weight * at.adversary
-    in_holdings = outlook.returns.T @ gains + rows.holdings.T @ prices + at.position - at.wealth
-    in_holdings = in_holdings - risk.loadings @ at.factors + mandate.marginal_charge(at.error, outlook.risk)
+    in_holdings, in_buys, in_sells = reduced_costs(outlook, mandate, at, trading_price)
     in_cash = float(gains @ outlook.cash_returns) + float(rows.cash @ prices) + at.cash - at.wealth
-    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates)
-    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates)
     in_wealth = -price - float(rows.wealth @ prices) + at.wealth
     constant = price - float(prices @ rows.limit) - float(at.position @ start.holdings) - at.cash * start.cash
     return (
@@ -369,22 +385,22 @@ def wealth_price(linear: Vector, curvature: Vector) -> float:
     """
     from scipy.optimize import brentq
 
-    if _cheapest(linear, curvature).sum() <= 1:
+    if cheapest(linear, curvature).sum() <= 1:
         return 0.0
 
     def too_much(price: float) -> float:
-        return float(_cheapest(linear + price, curvature).sum()) - 1
+        return float(cheapest(linear + price, curvature).sum()) - 1
 
     return float(brentq(too_much, 0.0, max(-float(linear.min()), 0.0), xtol=1e-14, maxiter=500))
 
 
 def least_quadratic(linear: Vector, curvature: Vector) -> float:
     """Σ min over 0 ≤ h ≤ 1 of linear·h + curvature·h²."""
-    at = _cheapest(linear, curvature)
+    at = cheapest(linear, curvature)
     return float((linear * at + curvature * at**2).sum())
 
 
-def _cheapest(linear: Vector, curvature: Vector) -> Vector:
+def cheapest(linear: Vector, curvature: Vector) -> Vector:
     """(N,) where linear·h + curvature·h² is least, 0 ≤ h ≤ 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         inner = np.where(curvature > 0, -linear / (2 * curvature), np.where(linear < 0, 1.0, 0.0))

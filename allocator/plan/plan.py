@@ -183,6 +183,8 @@ class Plan:
     after: Figures
     rounding_bps: float
     """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
+    lots_gap_bps: float
+    """How far the objective of the weighed lots is at most from that of the best lots, in bps; 0 of targets only."""
     certificate: Certificate
     relaxed: tuple[RelaxedRule, ...] = ()
     """Rules with a priority that could not be kept; `mandate` has the limits kept instead."""

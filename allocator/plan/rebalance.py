@@ -301,19 +301,21 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector, Trade]:
-    """Targets, the mandate that lots keep, what of the stated one was given up for it, the lots and their trade.
+) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]:
+    """Targets, the mandate that lots keep, what of the stated one was given up for it, the lots, how many bps they may
+    be from the best, and their trade.
 
     `further` are other limits of rules that are not of book.toml.
     """
     found, stated, start = _targets(book, outlook, say, trying, further, explains=explains)
     say("finding whole lots")
-    lots, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, stated, found.given, found.mandate, start, found.target,
+    own = found.restrained
+    lots, gap, mandate, given = whole_lots_with_soft_rules(
+        book, outlook, stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
         work=None if trying is None else trying.work, explains=explains,
     )  # fmt: skip
     found = recertify(found, mandate, given, start, outlook, Limits.of(book))
-    return found, mandate, given, lots, verified_lots(book, outlook, mandate, lots)
+    return found, mandate, given, lots, gap, verified_lots(book, outlook, mandate, lots)
 
 
 def _targets(
@@ -340,9 +342,9 @@ def _targets(
 def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
     say("reading the outlook")
     outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
-    held, listed = no_trade(book), tuple[Order, ...]()
+    held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
     if with_lots:
-        found, mandate, given, lots, weighed = _orders(book, outlook, say)
+        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say)
         listed = list_orders(book, mandate, weighed, lots)
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
@@ -372,6 +374,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         targeted=portfolio_figures(book, outlook, mandate, target),
         after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
+        lots_gap_bps=lots_gap,
         certificate=found.certificate,
         relaxed=relaxed_rules(given, measurements),
         duals=found.prices,

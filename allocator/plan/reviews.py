@@ -71,7 +71,7 @@ def orders_with_reviews(
     mandate = staged.mandates[0]
     say("finding whole lots")
     target = trade_of_solution(start, mandate, best.holdings[0], book.value)
-    lots = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains)
+    lots, _ = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains)
     weighed = verified_lots(book, outlook, mandate, lots)
     say("weighing the orders against no trade")
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
@@ -112,6 +112,8 @@ def _decided(
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
     measurements = tuple(mandate.readings(final, outlook))
+    certificate = certificate_of_policy(best, mandate.readings(target, outlook))
+    most = best.staged.utility.equivalent(certificate.bound)
     return Plan(
         book=book,
         outlook=outlook,
@@ -129,7 +131,8 @@ def _decided(
         targeted=portfolio_figures(book, outlook, mandate, target),
         after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
-        certificate=certificate_of_policy(best, mandate.readings(target, outlook)),
+        lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
+        certificate=certificate,
         policy=ReviewPolicy(book, staged, best, with_lots, holding, followed),
     )
 

@@ -93,6 +93,10 @@ class LotsSection(SettingsSection):
     """How targets become whole lots."""
 
     min_trade: NonNegative = Field(default=0.0, description="smallest order, in the book's currency")
+    gap_bps: NonNegative = Field(
+        default=0.1,
+        description="of the objective: whole lots that are so near to a bound that none can beat are the best",
+    )
     time_limit_seconds: Positive | None = Field(
         default=None,
         le=3600,

@@ -169,7 +169,7 @@ def test_results_and_messages_go_to_their_own_streams(root: Path, listed: Folder
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"{\n")
     assert done.stdout.endswith(b"}\n")
-    assert done.stderr.decode().split() == ["wrote", "plans/orders.csv", "and", "plans/plan.json"]
+    assert done.stderr.decode().split() == ["wrote", "plans/orders.csv", "and", "plans/plan.json", "(not", "recorded)"]
 
 
 def test_a_reader_that_stops_listening_gets_no_traceback(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -143,8 +144,9 @@ def test_the_proof_of_no_rule_and_of_one_is_said_so(plan: Plan) -> None:
         proved = replace(plan, certificate=replace(plan.certificate, rules=rules), orders=plan.orders if orders else ())
         return describe_proof(proved)[0]
 
-    lost = f"{plan.rounding_bps:.2f}"
-    assert said(0, orders=True).startswith(f"Proof: the orders lose {lost} bps to rounding; the targets")
+    lost, most = f"{plan.rounding_bps:.2f}", f"{math.ceil(plan.lots_gap_bps * 100) / 100:.2f}"
+    told = f"Proof: the orders lose {lost} bps to rounding, at most {most} from the best lots; the targets"
+    assert said(0, orders=True).startswith(told)
     assert said(0, orders=False).startswith("Proof: there is no rule to keep; the targets")
     assert said(1, orders=True).startswith("Proof: the orders keep the one rule and lose")
     assert said(1, orders=False).startswith("Proof: today's holdings keep the one rule; the targets")

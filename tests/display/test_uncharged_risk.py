@@ -55,4 +55,4 @@ def test_a_charged_plan_says_how_far_its_charge_is_from_its_fixed_point() -> Non
     assert plan.certificate.fixed_point is not None
     assert abs(plan.certificate.fixed_point) <= 1e-8
     assert "The charge for risk is 0.001 bps from its fixed point." in " ".join(str(plan).split())
-    assert plan.certificate.document(plan.measurements)["fixed_point_bps"] == plan.certificate.fixed_point * 1e4
+    assert plan.certificate.document(plan.measurements, 0.0)["fixed_point_bps"] == plan.certificate.fixed_point * 1e4

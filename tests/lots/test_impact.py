@@ -46,7 +46,7 @@ def test_the_nearest_whole_lots_are_found_or_what_cannot_hold_is_named(seed: int
             whole_lots(book, build_outlook(book), build_mandate(book), start, target)
         judge(error.value, counted)
         return
-    lots = whole_lots(book, build_outlook(book), build_mandate(book), start, target)
+    lots, _ = whole_lots(book, build_outlook(book), build_mandate(book), start, target)
     assert np.abs(lots * book.lot_values - wanted).sum() == pytest.approx(away.min(), abs=1e-5 * book.value)
 
 
@@ -66,7 +66,7 @@ def test_the_line_that_impact_is_charged_by_is_above_every_trade_of_a_neighbourh
     assert target is not None
     assert mandate.impact is not None
     grid = order_grid(book, mandate, Position(book.weights, book.cash / book.value), target)
-    view = neighbourhood(grid, reach)
+    view = neighbourhood(grid, *grid.around(reach))
     slopes, at_nothing = impact_chord(view)
     for _ in range(200):
         x = orders(view, draw)
