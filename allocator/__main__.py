@@ -8,7 +8,7 @@ import gc
 import click
 
 from allocator.commands.book import check, import_file, init, plugins, schema
-from allocator.commands.ledger import approve, compare, export, history, replay, show, verify
+from allocator.commands.ledger import apply, approve, compare, export, history, replay, show, verify
 from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
@@ -41,7 +41,7 @@ def main() -> None:
 
 for command in (
     init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress,
-    report, desk, history, show, compare, verify, replay, approve, export, schema, plugins,
+    report, desk, history, show, compare, verify, replay, approve, export, apply, schema, plugins,
 ):  # fmt: skip
     main.add_command(command)
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
 """Of the sample book of that name; a book that is not named here has the cases of every sample."""
 OF_A_LEDGER: tuple[tuple[str, ...], ...] = (
     ("rebalance", "books/listed", "--record", "--run-id", "kept", "--out", "runs/kept"), ("history",), ("show", "kept"),
-    ("replay", "kept"), ("approve", "kept", "--note", "Ann"), ("export", "kept", "--out", "runs/exported"), ("verify",),
+    ("replay", "kept"), ("approve", "kept", "--note", "Ann"), ("export", "kept", "--out", "runs/exported"),
+    ("apply", "kept", "--book", "books/listed", "--out", "runs/applied"), ("apply", "kept", "--book", "books/listed"),
+    ("verify",),
     ("rebalance", "books/listed", "--record", "--run-id", "kept", "--as-of", "2026-11-25"), ("show", "lost"),
     ("verify", "--head", "0" * 64),
 )  # fmt: skip

@@ -45,6 +45,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.report import DeskDocument, ReportDocument
     from allocator.importers.positions import ImportDocument
     from allocator.ledger.comparison import ComparisonDocument
+    from allocator.ledger.fills import ApplyDocument
     from allocator.ledger.record import ApproveDocument, HistoryDocument, ReceiptDocument, ShowDocument, VerifyDocument
     from allocator.ledger.replay import RunReplayDocument
     from allocator.mandate.precheck import CheckDocument
@@ -59,6 +60,7 @@ def document_classes() -> dict[str, type]:
     from allocator.stress_testing.stress import StressDocument
 
     return {
+        "apply": ApplyDocument,
         "approve": ApproveDocument,
         "beliefs": BeliefsDocument,
         "caution": CautionStudyDocument,

@@ -1,4 +1,4 @@
-"""What was decided: `allocator history`, `show`, `verify`, `replay`, `compare`, `approve` and `export`."""
+"""What was decided: `allocator history`, `show`, `verify`, `replay`, `compare`, `approve`, `export` and `apply`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from allocator.commands.options import BookChoice, book_options, handle_errors_a
 
 if TYPE_CHECKING:
     from allocator.ledger.comparison import ComparisonDocument
+    from allocator.ledger.fills import ApplyDocument
     from allocator.ledger.ledger import Ledger
     from allocator.ledger.record import (
         ApproveDocument,
@@ -239,4 +240,44 @@ def export(run: str, out: str, place: str | None, *, as_json: bool) -> ReceiptDo
         from allocator.display.ledger import show_receipt
 
         show_receipt(document)
+    return document
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--book", type=click.Path(file_okay=False), metavar="BOOK", help="Whose holdings; by default the book of --ledger."
+)
+@click.option("--fills", type=click.Path(dir_okay=False), metavar="FILE", help="What a broker confirms, as CSV.")
+@click.option(
+    "--out", type=click.Path(file_okay=False), metavar="FOLDER", help="Write the table there, and leave the book's."
+)
+@_ledger_option
+@handle_errors_and_json
+def apply(
+    run: str, book: str | None, fills: str | None, out: str | None, place: str | None, *, as_json: bool
+) -> ApplyDocument:
+    """Write what was traded of RUN into the holdings of its book, cash and costs to the cent, once.
+
+    All was traded as ordered, at the run's prices and costs; or as the broker's --fills say, in columns such as
+    instrument, side, quantity, price and cost. Where [ledger] has require_approval, only an approved RUN is applied.
+
+    \b
+    Examples:
+      allocator init my-book --from listed
+      allocator rebalance my-book --record --run-id 2026-11-20 --out plans
+      allocator apply 2026-11-20 --book my-book --fills plans/2026-11-20/orders.csv
+    """
+    from allocator.errors import BadInput
+    from allocator.ledger.fills import apply_run
+
+    folder = book or next((one for one in (place or ".", ".") if Path(one, "book.toml").is_file()), None)
+    if folder is None:
+        raise BadInput.of("--book", "is not stated, and there is no book here", "name the book: --book FOLDER")
+    given, written = (None if path is None else Path(path) for path in (fills, out))
+    document = apply_run(_ledger(place), run, Path(folder), fills=given, out=written)
+    if not as_json:
+        from allocator.display.ledger import show_application
+
+        show_application(document)
     return document

@@ -42,12 +42,24 @@ class BookChoice:
     account: str | None
     overrides: tuple[str, ...]
     as_of: dt.date | None
+    records: bool = False
+    """Whether what is made of it is kept in a ledger, also where the book names none."""
 
     def load(self, *more: str) -> Book:
         """The book, with `more` overrides after those that were given."""
         from allocator.book.loading import load
 
-        return load(self.path, account=self.account, overrides=(*self.overrides, *more), as_of=self.as_of)
+        overrides = (*self.overrides, *more)
+        return self._counted(load(self.path, account=self.account, overrides=overrides, as_of=self.as_of))
+
+    def _counted(self, book: Book) -> Book:
+        """The book with what its turnover budget counts in a ledger."""
+        budget = book.settings.mandate.turnover_budget
+        if budget is None or budget.used is not None:
+            return book
+        from allocator.ledger.record import with_used_turnover
+
+        return with_used_turnover(book, self.path, records=self.records)
 
     def recorded(self, turned: Sequence[str] = (), export: Sequence[str] = ()) -> RunOptions:
         """What a ledger keeps of it, with overrides that were added, and exporters that were asked for."""
@@ -62,7 +74,8 @@ class BookChoice:
         """The book and its scenario cards."""
         from allocator.outlook.scenario_cards import load_with_cards
 
-        return load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
+        book, cards = load_with_cards(self.path, account=self.account, overrides=self.overrides, as_of=self.as_of)
+        return self._counted(book), cards
 
 
 def book_options(command: Callable[..., None], named: str = "BOOK") -> Callable[..., None]:

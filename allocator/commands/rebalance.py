@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,7 @@ def rebalance(
         raise click.UsageError("--export writes files, and wants --out DIR")
     from allocator.display.console import progress_spinner, tell
 
+    choice = replace(choice, records=record)
     with progress_spinner() as say:
         say("reading the book")
         before = _inputs(choice) if run_id is not None or record or _states_ledger(choice) else []
@@ -138,7 +139,7 @@ class _Case:
     @property
     def options(self) -> RunOptions:
         """What was asked for, as far as it can change what is written."""
-        return self.choice.recorded(export=self.export)
+        return self.choice.recorded(self.book.settings.mandate.counted, self.export)
 
     @cached_property
     def made_from(self) -> dict[str, str]:

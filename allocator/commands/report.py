@@ -243,7 +243,8 @@ def server_of(choice: BookChoice, out: str, address: str, say: Callable[[str], N
         if book.settings.ledger is not None:
             from allocator.ledger.record import record_and_release
 
-            files = record_and_release(book, Path(choice.path), document, files, before, choice.recorded(turned))
+            options = choice.recorded([*turned, *book.settings.mandate.counted])
+            files = record_and_release(book, Path(choice.path), document, files, before, options)
         return write_files(files, Path(out))
 
     return DeskServer(Desk(loaded), documents, address, write, lambda: digests_of(inputs()) != digests_of(before))

@@ -22,6 +22,7 @@ from allocator.plan.plan import FIGURES
 
 if TYPE_CHECKING:
     from allocator.ledger.comparison import ComparisonDocument
+    from allocator.ledger.fills import ApplyDocument
     from allocator.ledger.record import (
         ApprovalNote,
         ApproveDocument,
@@ -169,6 +170,25 @@ def show_approval(document: ApproveDocument) -> None:
         f"{document['note']}"
     )
     out.print(NO_ACCESS_CONTROL)
+    out.print(f"head {document['head']}", soft_wrap=True)
+
+
+def show_application(document: ApplyDocument) -> None:
+    """What was traded, what is held in cash since, and what was not filled."""
+    out = console()
+    out.print(f"Run {document['run_id']} is applied, entry {document['sequence']} of {document['ledger']}.")
+    taken = f"costs {document['costs']:,.2f}" + f", tickets {document['tickets']:,.2f}" * bool(document["tickets"])
+    out.print(
+        f"{_count(document['fills'], 'fill')}: sold {document['sold']:,.2f}, bought {document['bought']:,.2f}, "
+        f"{taken}; turnover {format_percent(document['turnover'])}."
+    )
+    out.print(f"Cash was {document['cash_before']:,.2f} and is {document['cash_after']:,.2f}.")
+    for one in document["unfilled"]:
+        left = one["ordered"] - one["filled"]
+        out.print(f"Not filled: {one['side']} {left:,.10g} of {one['ordered']:,.10g} {one['instrument']}.")
+    if document["not_read"]:
+        out.print(f"Columns that were not read: {', '.join(document['not_read'])}.")
+    out.print(f"wrote {document['written']}", soft_wrap=True)
     out.print(f"head {document['head']}", soft_wrap=True)
 
 

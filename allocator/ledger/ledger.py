@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from allocator.settings.settings import LedgerSection
 
 DEFAULT = "ledger.db"
+APPLIED = "applied"
+"""The kind of an entry about trades that were written into holdings."""
 NO_HASH = "0" * 64
 """What the first entry names as the one before."""
 _LOCK = 0x616C6C6F6361746F
@@ -100,12 +102,17 @@ class Ledger:
     # What is added.
 
     def add(
-        self, kind: str, run_id: str | None, said: Mapping[str, Any], contents: Mapping[str, bytes] | None = None
+        self,
+        kind: str,
+        run_id: str | None,
+        said: Mapping[str, Any],
+        contents: Mapping[str, bytes] | None = None,
+        then: Callable[[], None] = lambda: None,
     ) -> LedgerEntry:
         """Record one thing, whole or not at all; of a run, what `said["summary"]` has goes into the index.
 
         A run of an id that is there is not recorded again: that one is given back. Without an id it is called by its
-        number in the chain.
+        number in the chain. What is done `then` belongs to it: where that fails, nothing is recorded.
 
         Raises:
             BadInput: the database cannot be reached or refuses.
@@ -115,6 +122,8 @@ class Ledger:
         def write(connection: Connection) -> LedgerEntry:
             if kind == "run" and run_id is not None and (there := self._run(connection, run_id)) is not None:
                 return there
+            if kind == APPLIED:
+                self._refuse_twice(connection, str(run_id), said["run"])
             row = self._last(connection)
             last = None if row is None else self._sound(row)  # nothing is built on what was changed
             sequence, previous = (1, NO_HASH) if last is None else (last.sequence + 1, last.hash)
@@ -129,6 +138,7 @@ class Ledger:
                 of_run = {"format": FORMAT, "sequence": sequence, "run_id": name, "recorded": now}
                 connection.execute(RUNS.insert(), [{**of_run, **said["summary"]}])
             connection.execute(ENTRIES.insert(), [{**made, "entry": text}])
+            then()
             return LedgerEntry(sequence, sha256(text), whole, None if last is None else last.said["recorded"])
 
         return self._transaction(write, writes=True)
@@ -181,7 +191,26 @@ class Ledger:
 
     def approvals(self, run: LedgerEntry) -> list[LedgerEntry]:
         """The notes of approval of a run, in their order; one of another run of its name is none."""
-        return self._transaction(lambda connection: self._approvals(connection, run))
+        return self._transaction(lambda connection: self._about(connection, "approval", run.run_id, run.hash))
+
+    def refuse_applied(self, run: LedgerEntry) -> None:
+        """Raise where what was traded of a run was written into holdings before."""
+        self._transaction(lambda connection: self._refuse_twice(connection, run.run_id, run.hash))
+
+    def applied(self) -> list[Row]:
+        """What every entry about trades that were written into holdings says, oldest first."""
+        from allocator.ledger.tables import ENTRIES
+
+        def read(connection: Connection) -> list[Row]:
+            rows = connection.execute(ENTRIES.select().where(ENTRIES.c.kind == APPLIED).order_by(ENTRIES.c.sequence))
+            return [dict(self._sound(dict(row)).said) for row in rows.mappings()]
+
+        file = self.file
+        if self.url is not None and re.fullmatch(r"sqlite:///[^?$]+", self.url):
+            file = self.folder / self.url.removeprefix("sqlite:///")
+        if file is not None and not file.exists():
+            return []
+        return self._transaction(read, empty=[])
 
     def contents(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Bytes that were recorded, by their SHA-256.
@@ -198,7 +227,7 @@ class Ledger:
         def read(connection: Connection) -> tuple[dict[str, bytes], list[LedgerEntry], str]:
             last = self._last(connection)
             head = run.hash if last is None else str(last["hash"])
-            return self._contents(connection, digests), self._approvals(connection, run), head
+            return self._contents(connection, digests), self._about(connection, "approval", run.run_id, run.hash), head
 
         return self._transaction(read)
 
@@ -278,13 +307,19 @@ class Ledger:
         if new:
             connection.execute(CONTENTS.insert(), new)
 
-    def _approvals(self, connection: Connection, run: LedgerEntry) -> list[LedgerEntry]:
+    def _about(self, connection: Connection, kind: str, run_id: str, run_hash: str) -> list[LedgerEntry]:
+        """The entries of a kind about a run, in their order; one about another run of its name is none."""
         from allocator.ledger.tables import ENTRIES
 
-        of_run = (ENTRIES.c.kind == "approval") & (ENTRIES.c.run_id == run.run_id)
+        of_run = (ENTRIES.c.kind == kind) & (ENTRIES.c.run_id == run_id)
         rows = connection.execute(ENTRIES.select().where(of_run).order_by(ENTRIES.c.sequence)).mappings()
         found = [self._sound(dict(row)) for row in rows]
-        return [entry for entry in found if entry.said["run"] == run.hash]
+        return [entry for entry in found if entry.said["run"] == run_hash]
+
+    def _refuse_twice(self, connection: Connection, run_id: str, run_hash: str) -> None:
+        if self._about(connection, APPLIED, run_id, run_hash):
+            rule, cure = "was applied before: its trades are in the holdings", "rebalance again, and apply that run"
+            raise BadInput([Breach("RUN", None, None, run_id, rule, cure)])
 
     def _contents(self, connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
         from allocator.ledger.tables import CONTENTS
@@ -334,8 +369,10 @@ class Ledger:
     def _of_another_format(self, rule: str) -> Breach:
         return Breach(self.shown, None, None, None, rule, _OTHER_RELEASE)
 
-    def _transaction(self, work: Callable[[Connection], Found], *, writes: bool = False) -> Found:
-        """What `work` finds or adds, all in one transaction.
+    def _transaction(
+        self, work: Callable[[Connection], Found], *, writes: bool = False, empty: Found | None = None
+    ) -> Found:
+        """What `work` finds or adds, all in one transaction; what is `empty`, if given, where there is no ledger yet.
 
         Raises:
             BadInput: the database cannot be reached or refuses; nothing of a password is told, and nothing was added.
@@ -347,6 +384,8 @@ class Ledger:
             with self._engines[writes].connect() as connection:
                 reached = True
                 with _begun(connection, writes=writes):
+                    if empty is not None and _is_new(connection):
+                        return empty
                     self._refuse_what_is_no_ledger(connection, writes=writes)
                     return work(connection)
         except BadInput:
@@ -429,6 +468,12 @@ def _begun(connection: Connection, *, writes: bool) -> Any:
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     return begun
+
+
+def _is_new(connection: Connection) -> bool:
+    from allocator.ledger.tables import is_there
+
+    return is_there(connection) is False or (is_there(connection) is None and connection.dialect.name != "sqlite")
 
 
 def _decoded(raw: bytes) -> str:

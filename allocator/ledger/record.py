@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import platform
 import re
 import sys
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from allocator.errors import BadInput, Breach
+from allocator.errors import BadInput, Breach, setting_breach
 from allocator.importers.addresses import tells_password
 from allocator.ledger.ledger import DEFAULT, Ledger, LedgerEntry, ledger_of, sha256
 from allocator.presentation import Count, IsoDate, Keywords, NotNegative, Probability, Row
@@ -315,6 +318,43 @@ def approve(ledger: Ledger, run_id: str, note: str) -> ApproveDocument:
     }
 
 
+# What a turnover budget counts.
+#
+
+
+def with_used_turnover(book: Book, folder: str, *, records: bool) -> Book:
+    """The book with what runs that were applied traded of its turnover budget, in the ledger that it names.
+
+    Raises:
+        BadInput: it names no ledger, and nobody records it in `ledger.db` here.
+    """
+    from allocator.settings.reading import with_overrides
+
+    settings, budget = book.settings, book.settings.mandate.turnover_budget
+    assert budget is not None
+    ledger = ledger_of(settings.ledger, Path(folder))
+    if settings.ledger is None and not records and not Path(DEFAULT).is_file():
+        rule = "counts what was traded in a ledger, and this book names none"
+        cure = "add [ledger] to book.toml, or record its runs with --record; or state used = 0.1 beside share"
+        raise BadInput([setting_breach("mandate.turnover_budget", None, rule, cure)])
+    day, of_book = settings.book.as_of, (settings.book.name, book.account)
+    used = sum(
+        one["turnover"]
+        for one in ledger.applied()
+        if (one["book"], one["account"]) == of_book
+        and _months_before(day, budget.months) < dt.date.fromisoformat(one["as_of"]) <= day
+    )
+    return replace(book, settings=with_overrides(settings, [f"mandate.turnover_budget.used={round(used, 8)}"]))
+
+
+def _months_before(day: dt.date, months: int) -> dt.date:
+    """The same day of an earlier month, or its last."""
+    year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
+    if year < 1:
+        return dt.date.min
+    return dt.date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
 # What goes with orders: the run that they are of, and what the ledger's head was when they left.
 #
 
@@ -408,10 +448,10 @@ def record_and_release(
     return released_files(ledger, run)[0]
 
 
-def refuse_unapproved(ledger: Ledger, run_id: str | None) -> None:
-    """Raise: [ledger] of the book wants a note of approval before orders leave."""
+def refuse_unapproved(ledger: Ledger, run_id: str | None, then: str = "export {} --out DIR") -> None:
+    """Raise: [ledger] of the book wants a note of approval before orders leave, or are applied."""
     named, at = run_id or "RUN", "" if ledger.shown == DEFAULT else f" --ledger '{ledger.shown}'"
-    cure = f"`allocator approve {named} --note …{at}`, then `allocator export {named} --out DIR{at}`"
+    cure = f"`allocator approve {named} --note …{at}`, then `allocator {then.format(named)}{at}`"
     if run_id is not None:
         rule = "was not approved, and [ledger] require_approval keeps its orders"
         raise BadInput([Breach("RUN", None, None, run_id, rule, cure)])

@@ -7,7 +7,8 @@ beliefs q and cost estimates f, where a portfolio is worth
 
 against the same of today's holdings, which cost nothing. Where today's holdings break a rule there is no choice.
 `minimum_variance` looks at no return: its gain is in ten-thousandths of its own objective (variance, costs and tickets
-at the price that the objective puts on them), no belief can be plausible or not, and only a gain of nothing holds.
+at the price that the objective puts on them), no belief can be plausible or not, and it trades where that is more than
+these costs.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ def value_of_trading(
     wanted = least_share(mandate, trading)
     broken = required or any(reading.excess > _BROKEN for reading in mandate.readings(today, outlook))
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
-    verdict = _verdict(gain, share, trading.min_gain_bps, wanted, broken=broken)
+    # of minimum variance, what the trades cost in its own unit
+    charged = mandate.cost_price(outlook) * (lots.costs / today.value_before * 1e4) + lost * 1e4
+    least = trading.min_gain_bps if mandate.return_weight else charged
+    verdict = _verdict(gain, share, least, wanted, broken=broken)
     return TradeValue(verdict, gain, share, lowest, median, highest, orders, tickets)
 
 
@@ -151,9 +155,8 @@ def least_share(mandate: Mandate, trading: TradingSection) -> float:
 def _verdict(gain: float, share: float | None, least_gain: float, least_share: float, *, broken: bool) -> Verdict:
     if broken:
         return "trade required"
-    if share is None:
-        return "recommended" if gain > 0 else "no trade"
-    return "recommended" if gain > least_gain and share >= least_share else "no trade"
+    gains = gain > least_gain and (share is None or share >= least_share)
+    return "recommended" if gains else "no trade"
 
 
 def _gains(outlook: Outlook, mandate: Mandate, today: Trade, lots: Trade, lost: float, cost_factor: float) -> Vector:

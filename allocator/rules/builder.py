@@ -11,6 +11,7 @@ import pandas as pd
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
 from allocator.book.checks.rules import bucket_counts
+from allocator.errors import BadInput, setting_breach
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
 from allocator.rules.holdings import (
@@ -275,6 +276,13 @@ def _on_trades(book: Book) -> Iterator[LinearRule]:
     wanted, everyone = book.settings.mandate, range(len(book.instruments))
     if wanted.max_turnover is not None:
         yield Turnover(wanted.max_turnover, wanted.tiers.get("max_turnover", 0), _key("max_turnover"))
+    if (budget := wanted.turnover_budget) is not None:
+        if budget.used is None:
+            rule = "counts what was traded in a ledger, and nobody has looked"
+            cure = "state what was traded within the window: used = 0.1"
+            raise BadInput([setting_breach("mandate.turnover_budget", None, rule, cure)])
+        tier, key = wanted.tiers.get("turnover_budget", 0), _key("turnover_budget", "share")
+        yield Turnover(budget.share, tier, key, budget.used, budget.months)
     if wanted.max_participation is not None:
         limits = (wanted.max_participation,) * len(everyone)
         volumes = tuple(map(float, daily_volume_in_money(book) / book.value))

@@ -23,20 +23,33 @@ class Turnover(OneLimit, LinearRule):
     """At most `limit` of the account changes hands: max(Σb, Σs) ≤ limit, of the value before trading.
 
     Without costs this is ½‖w − w₀‖₁ with cash counted as a name (one-way turnover). Purchases and sales are two rows of
-    one limit.
+    one limit. Of a limit over the last `months`, what was `used` before is no longer there to be traded.
     """
 
     limit: float
     tier: int = 0
     key: str = ""
+    used: float = 0.0
+    months: int | None = None
     kind = "turnover"
-    words = "turnover at most {limit}{name}"
     names = " (purchases)", " (sales)"
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Of which window, and what of it was used."""
+        if self.months is None:
+            return "turnover at most {limit}{name}"
+        return f"turnover in {self.months} months at most {{limit}} ({100 * self.used:.3g}% used){{name}}"
 
     @property
     def limits(self) -> tuple[float, ...]:  # type: ignore[override]
         """One and the same."""
         return self.limit, self.limit
+
+    @property
+    def _left(self) -> float:
+        """What may be traded; nothing where fills came to more than was ordered."""
+        return max(self.limit - self.used, 0.0)
 
     @property
     def limit_labels(self) -> Sequence[str]:
@@ -52,12 +65,15 @@ class Turnover(OneLimit, LinearRule):
         """One row for purchases, one for sales."""
         bought = sp.csr_array(np.outer([1.0, 0.0], np.ones(instruments)))
         sold = sp.csr_array(np.outer([0.0, 1.0], np.ones(instruments)))
-        return self._rows(instruments, buys=bought, sells=sold, limit=np.full(2, self.limit))
+        return self._rows(instruments, buys=bought, sells=sold, limit=np.full(2, self._left))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """Money bought and sold, over the account's value before."""
+        """Money bought and sold, over the account's value before, and what was used of the limit before."""
         del outlook
-        return self._measured(*(float(money.sum()) / trade.value_before for money in (trade.bought, trade.sold)))
+        before = self.limit - self._left
+        return self._measured(
+            *(before + float(money.sum()) / trade.value_before for money in (trade.bought, trade.sold))
+        )
 
     def with_limits(self, limits: Sequence[float]) -> Turnover:
         """Another limit, the wider of the two."""

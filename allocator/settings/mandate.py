@@ -89,6 +89,18 @@ class LargestRange(SettingsSection):
     max: Fraction = Field(description="their weights together, at most")
 
 
+class TurnoverBudget(SettingsSection):
+    """What may be traded within a window: the trades of runs that were applied, as a ledger has them, and this one."""
+
+    share: Fraction = Field(
+        description="one-way, as max_turnover: the sum over the window of the larger of purchases and sales"
+    )
+    months: int = Field(ge=1, le=600, description="length of the window, which ends on as_of")
+    used: NonNegative | None = Field(
+        default=None, description="what was traded of it before; by default commands count it in the ledger"
+    )
+
+
 def flat_tiers(tiers: object) -> object:
     """Priorities by one dotted key a rule; a nested table (`weights.NVDA = 2`) says the same as a quoted key."""
     if not isinstance(tiers, Mapping):
@@ -216,6 +228,9 @@ class MandateSection(SettingsSection):
         default=None,
         description="one-way: the larger of purchases and sales, as a fraction of the account before trading",
     )
+    turnover_budget: TurnoverBudget | None = Field(
+        default=None, description="turnover within a window, what applied runs of the ledger traded counted with it"
+    )
     max_participation: Positive | None = Field(
         default=None, le=10, description="traded in each name, as a multiple of its average daily volume, at most"
     )
@@ -272,6 +287,12 @@ class MandateSection(SettingsSection):
         description="priorities of the rules that may be relaxed, by key under [mandate]: 9 is relaxed first, "
         "1 last; others are hard",
     )
+
+    @property
+    def counted(self) -> list[str]:
+        """What --set takes to make a plan of this mandate again: what was counted in a ledger."""
+        budget = self.turnover_budget
+        return [] if budget is None else [f"mandate.turnover_budget.used={budget.used!r}"]
 
     @property
     def traits(self) -> ObjectiveTraits:

@@ -72,7 +72,10 @@ class CostsSection(SettingsSection):
 class TradingSection(SettingsSection):
     """When trading is recommended."""
 
-    min_gain_bps: BasisPoints = Field(default=0.0, description="no trade unless the whole lots gain more than this")
+    min_gain_bps: BasisPoints = Field(
+        default=3.0,
+        description="no trade unless the whole lots gain more than this; what rounding left of an applied plan is less",
+    )
     min_share: Fraction | None = Field(
         default=None,
         description="no trade unless it gains in this share of sampled beliefs and costs; by default 0.5 where "

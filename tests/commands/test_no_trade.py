@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., Result]
 HEADER = "account,as_of,side,instrument,name,quantity,price,currency,value,cost,book_currency,plan_sha256\n"
-EDGE = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.05")
+EDGE = ("--set", "mandate.max_turnover=0.3", "--set", "robust.radius=0.05", "--set", "trading.min_gain_bps=0")
 DEAR = (*EDGE, "--set", "costs.ticket=2000")
 
 

@@ -96,6 +96,9 @@ def check_reviews(draft: Draft) -> Iterator[Breach]:
     if settings.market is None:
         rule = "is needed with reviews: without what prices hold, nobody knows what a name costs after the news"
         yield setting_breach("market", None, rule, "add [market] with its date and probabilities")
+    if settings.mandate.turnover_budget is not None:
+        rule, cure = "is spent at several dates with reviews, and no plan of them adds that up", "state max_turnover"
+        yield setting_breach("mandate.turnover_budget", None, rule, f"{cure}, which holds at each, or remove reviews")
     if settings.robust.schedule == "corners":
         cure = "use schedule = 'caution', or 'fixed' with a radius"
         yield setting_breach("robust.schedule", "corners", "is not known at review dates", cure)
