@@ -13,8 +13,7 @@ G, m, error = ({k: np.array(v) for k, v in proof[key].items()} for key in ("rows
 (h0, c0), R, among = proof["before"].values(), np.vstack([L.T, np.diag(np.sqrt(D))]), [*proof["ambiguity"].values(), p]
 errors = ("largest", error["names"]) if "names" in error else ("norm", 1)  # which returns may be wrong at once
 spread = np.diag(error["spread"]) if "names" in error else error["size"] * R
-for key in ("holdings", "buys", "sells", "gains"):  # coefficients of the rules
-    G[key] = dense(G[key], (len(m["rows"]), len(p if key == "gains" else D)))
+G |= {k: dense(G[k], (len(m["rows"]), len(p if k == "gains" else D))) for k in ("holdings", "buys", "sells", "gains")}
 orders = doc["decision"]["verdict"] != "targets only"  # else after is the target, and nothing is ordered
 for name, tolerance in (("target", 1e-6), ("after", 2e-9 if orders else 1e-6)):  # rules, account, figures, objective
     h, c, b, s = (np.array(proof[name][key]) for key in ("holdings", "cash", "bought", "sold"))
