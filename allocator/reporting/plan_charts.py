@@ -191,13 +191,15 @@ def caution_release(plan: Mapping[str, Any], *, width: int) -> Spec | None:
     parents = [node["parent"] for node in nodes]
     order, depths = tree_order(parents)
     step = 12.0 if width < NARROW else 18.0
-    costs = [rows[i]["cost_of_robustness_bps"] for i in order]
+    costs = [rows[i]["cost_of_robustness_bps"] or 0.0 for i in order]  # none where no policy was found to tell it by
     radius, probability = ("", "") if width < NARROW else ("radius ", "probability ")
-    texts = [
-        f"{BPS.text(rows[i]['cost_of_robustness_bps'])} bps · {radius}{rows[i]['radius']:.3f} · "
-        f"{probability}{PERCENT.text(rows[i]['probability'])}"
+    said = [
+        (None if (cost := rows[i]["cost_of_robustness_bps"]) is None else f"{BPS.text(cost)} bps",
+         None if (reach := rows[i]["radius"]) is None else f"{radius}{reach:.3f}",  # where one set is for all nodes
+         f"{probability}{PERCENT.text(rows[i]['probability'])}")
         for i in order
-    ]
+    ]  # fmt: skip
+    texts = [" · ".join(filter(None, parts)) for parts in said]
     names = [rows[i]["node"] if rows[i]["date"] in rows[i]["node"] else f"{rows[i]['node']} · {rows[i]['date']}"
              for i in order]  # fmt: skip
     indents = [14 + step * depths[i] for i in order]
@@ -217,7 +219,7 @@ def caution_release(plan: Mapping[str, Any], *, width: int) -> Spec | None:
         these = [node for node in order if rows[node]["settled"] == settled]
         chart.dots(colour, [{"value": x[node], "y": chart.middle(where[node])} for node in these], size=50)
         marks = [
-            {"name": rows[node]["node"], "start": 0.0, "value": rows[node]["cost_of_robustness_bps"],
+            {"name": rows[node]["node"], "start": 0.0, "value": costs[where[node]],
              "y": chart.line(where[node]), "text": texts[where[node]]}
             for node in these
         ]  # fmt: skip

@@ -217,6 +217,18 @@ def test_the_tree_is_read_from_its_root_and_costs_stand_beside_their_nodes() -> 
     assert bars == {row["node"]: row["cost_of_robustness_bps"] for row in policy["caution_schedule"]}
 
 
+def test_a_node_without_a_radius_or_a_cost_says_what_it_has() -> None:
+    plan = documents.plan()
+    rows = plan["policy"]["caution_schedule"]
+    plan["policy"]["caution_schedule"] = [
+        row | dict.fromkeys(("radius", "cost_of_robustness_bps")[:i]) for i, row in enumerate(rows[:3])
+    ] + rows[3:]
+    texts = [mark["text"] for mark in marks(plan_charts.caution_release(plan, width=720)) if "start" in mark
+             and "text" in mark]  # fmt: skip
+
+    assert {"8.0 bps · radius 0.000 · probability 50.0%", "7.0 bps · probability 50.0%", "probability 50.0%"} < {*texts}
+
+
 def test_the_map_has_a_shade_for_every_point_that_was_solved() -> None:
     stress = documents.stress()
     spec = stress_charts.optimum_over_beliefs(stress, width=720) or {}
