@@ -212,7 +212,7 @@ CASES = {
         "round_lots",
         "lots.round_lots",
         "unknown key (got 'True')",
-        "known here: min_trade, time_limit_seconds",
+        "known here: gap_bps, min_trade, time_limit_seconds",
     ),
     "probabilities that do not sum to one": Case(
         text('0.30              # 0.5 x 0.6\nhypothesis = "p', '0.35\nhypothesis = "p'),
