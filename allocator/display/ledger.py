@@ -98,7 +98,7 @@ def show_run(document: ShowDocument) -> None:
     heading(out, "Proved")
     out.print(
         f"{certificate['solver']}: the orders keep {certificate['rules_checked']} rules; the targets are within "
-        f"{certificate['gap_bps']:z.2g} bps of the best there is."
+        f"{max(certificate['gap_bps'], 0.001):z.2g} bps of the best there is."
     )
     heading(out, f"Ordered: {plan['decision']['verdict']}")
     orders = sorted(plan["orders"], key=lambda one: -one["value"])
@@ -177,15 +177,15 @@ def show_application(document: ApplyDocument) -> None:
     """What was traded, what is held in cash since, and what was not filled."""
     out = console()
     out.print(f"Run {document['run_id']} is applied, entry {document['sequence']} of {document['ledger']}.")
-    taken = f"costs {document['costs']:,.2f}" + f", tickets {document['tickets']:,.2f}" * bool(document["tickets"])
+    taken = f"costs {document['costs']:z,.2f}" + f", tickets {document['tickets']:z,.2f}" * bool(document["tickets"])
     out.print(
-        f"{_count(document['fills'], 'fill')}: sold {document['sold']:,.2f}, bought {document['bought']:,.2f}, "
+        f"{_count(document['fills'], 'fill')}: sold {document['sold']:z,.2f}, bought {document['bought']:z,.2f}, "
         f"{taken}; turnover {format_percent(document['turnover'])}."
     )
-    out.print(f"Cash was {document['cash_before']:,.2f} and is {document['cash_after']:,.2f}.")
+    out.print(f"Cash was {document['cash_before']:z,.2f} and is {document['cash_after']:z,.2f}.")
     for one in document["unfilled"]:
         left = one["ordered"] - one["filled"]
-        out.print(f"Not filled: {one['side']} {left:,.10g} of {one['ordered']:,.10g} {one['instrument']}.")
+        out.print(f"Not filled: {one['side']} {left:z,.10g} of {one['ordered']:z,.10g} {one['instrument']}.")
     if document["not_read"]:
         out.print(f"Columns that were not read: {', '.join(document['not_read'])}.")
     out.print(f"wrote {document['written']}", soft_wrap=True)

@@ -40,7 +40,7 @@ from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import PARTS
 from allocator.plan.follow import PolicyDeviation
 from allocator.plan.plan import FIGURES, Order, Plan
-from allocator.plan.trade_decision import TradeValue, least_share
+from allocator.plan.trade_decision import TradeValue, least_gain, least_share
 from allocator.presentation import plain_decimal
 from allocator.rules import format_limit
 
@@ -259,12 +259,13 @@ def _wanted(plan: Plan) -> list[str]:
         return ["It insures: it pays under adverse probabilities, and costs in most sampled inputs."]
     if decision.trades or decision.gain_bps is None:
         return []
-    told = f"Wanted: more than {trading.min_gain_bps:zg} bps (trading.min_gain_bps)"
+    gain = least_gain(trading, sum(order.cost for order in plan.weighed_orders) + decision.tickets)
+    told = f"Wanted: more than {gain:zg} bps (trading.min_gain_bps)"
     if decision.positive_share is None:
         return [f"{told}."] if plan.policy is not None else []
     least = least_share(plan.mandate, trading)
     told += f", positive for at least {least:z.0%} of {_sampled(plan)} (trading.min_share)." if least else "."
-    if decision.gain_bps > trading.min_gain_bps and plan.mandate.ambiguity.guards:
+    if decision.gain_bps > gain and plan.mandate.ambiguity.guards:
         told += " It would insure against adverse probabilities: to take it, lower trading.min_share."
     return [told]
 

@@ -35,6 +35,7 @@ GROUPS = {
 }
 """The groups in their order, and what each is called."""
 SECTIONS = {
+    "holdings": ("cash",),
     "signals": ("believe", "views"),
     "exposures": ("buckets",),
     "model": ("scenarios", "question", "model", "market", "horizon", "risk", "solver"),

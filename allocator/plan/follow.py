@@ -127,6 +127,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["cash"]
     for key in [one for one in ("confirm", "views") if not settings[one]]:
         del settings[key]
+    settings["trading"]["min_gain_bps"] = settings["trading"]["min_gain_bps"] or 0.0
     if book.settings.buckets == BucketsSection():
         del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}

@@ -106,7 +106,7 @@ def _decided(
         listed = list_orders(book, mandate, weighed, lots)
         decision = value_of_reviewed_trading(
             gain, mandate.readings(held, outlook), book.settings.trading, orders=len(listed),
-            tickets=book.settings.costs.ticket * len(listed), account_value=book.value,
+            costs=weighed.costs, tickets=book.settings.costs.ticket * len(listed), account_value=book.value,
             required=bool(book.given_away.any()),
         )  # fmt: skip
     trades = decision.trades or holding is None

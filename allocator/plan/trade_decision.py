@@ -117,7 +117,7 @@ def value_of_trading(
     lowest, median, highest = (None,) * 3 if gains is None else map(float, np.quantile(gains, (0.0, 0.5, 1.0)))
     # of minimum variance, what the trades cost in its own unit
     charged = mandate.cost_price(outlook) * (lots.costs / today.value_before * 1e4) + lost * 1e4
-    least = trading.min_gain_bps if mandate.return_weight else charged
+    least = least_gain(trading, lots.costs + tickets) if mandate.return_weight else charged
     verdict = _verdict(gain, share, least, wanted, broken=broken)
     return TradeValue(verdict, gain, share, lowest, median, highest, orders, tickets)
 
@@ -128,11 +128,12 @@ def value_of_reviewed_trading(
     trading: TradingSection,
     *,
     orders: int,
+    costs: float,
     tickets: float,
     account_value: float,
     required: bool = False,
 ) -> TradeValue:
-    """Weigh today's whole lots against holding until the first review.
+    """Weigh today's whole lots, which cost `costs` and `tickets`, against holding until the first review.
 
     `gain` is the difference of the two policies' certainty equivalents, a fraction of the account; None where there is
     none that holds. `held` is every rule measured on today's holdings.
@@ -141,8 +142,19 @@ def value_of_reviewed_trading(
     if required or bps is None or any(one.excess > _BROKEN for one in held):
         verdict: Verdict = "trade required"
     else:
-        verdict = "recommended" if orders and bps > trading.min_gain_bps else "no trade"
+        verdict = "recommended" if orders and bps > least_gain(trading, costs + tickets) else "no trade"
     return TradeValue(verdict, bps, None, None, None, None, orders, tickets)
+
+
+def least_gain(trading: TradingSection, costs: float) -> float:
+    """The bps that trading must gain: as stated, or by whether it costs anything."""
+    if trading.min_gain_bps is not None:
+        return trading.min_gain_bps
+    return _LEAST_BPS if costs > 0 else 0.0
+
+
+_LEAST_BPS = 3.0
+"""What whole lots and impact leave of a plan that was carried out is less, and nobody pays to have it."""
 
 
 def least_share(mandate: Mandate, trading: TradingSection) -> float:

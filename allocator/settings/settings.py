@@ -72,9 +72,10 @@ class CostsSection(SettingsSection):
 class TradingSection(SettingsSection):
     """When trading is recommended."""
 
-    min_gain_bps: BasisPoints = Field(
-        default=3.0,
-        description="no trade unless the whole lots gain more than this; what rounding left of an applied plan is less",
+    min_gain_bps: BasisPoints | None = Field(
+        default=None,
+        description="no trade unless the whole lots gain more than this; by default 3 where orders cost anything, "
+        "which is more than rounding leaves of an applied plan, else 0",
     )
     min_share: Fraction | None = Field(
         default=None,

@@ -17,6 +17,7 @@ import pytest
 from allocator.book.book import Book, from_frames
 from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible, NotSolved
+from allocator.optimization.quadratic_program import QuadraticProgram
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from tests.agreement import HOLDINGS, KEPT
@@ -303,6 +304,10 @@ def test_an_infeasible_group_cap_names_the_rules_in_conflict() -> None:
 
 @pytest.mark.parametrize("status", [cp.OPTIMAL_INACCURATE, cp.USER_LIMIT, cp.SOLVER_ERROR, cp.UNBOUNDED])
 def test_a_solver_that_does_not_converge_never_gives_weights(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsolved(self: QuadraticProgram, _: object) -> None:
+        self.status = status
+
+    monkeypatch.setattr(QuadraticProgram, "solve", unsolved)
     monkeypatch.setattr(cp.Problem, "status", property(lambda _: status))
 
     with pytest.raises(NotSolved) as error:
@@ -316,6 +321,7 @@ def test_a_solver_that_is_not_installed_never_gives_weights(monkeypatch: pytest.
     def missing(*_: object, **__: object) -> None:
         raise cp.SolverError("The solver PIQP is not installed.")
 
+    monkeypatch.setattr(QuadraticProgram, "solve", lambda *_: None)
     monkeypatch.setattr(cp.Problem, "get_problem_data", missing)
 
     with pytest.raises(NotSolved, match="is not installed"):

@@ -124,7 +124,12 @@ def test_what_is_not_stated_changes_nothing() -> None:
     assert (mandate.max_stress_loss, mandate.tiers, settings.shocks) == ({}, {}, {})
     assert (settings.costs.impact, settings.costs.ticket) == (0.0, 0.0)
     assert (settings.robust.return_error, settings.robust.return_error_size) == ("none", 0.0)
-    assert (trading.min_gain_bps, trading.min_share, trading.cost_factor, trading.indifference_bps) == (3, None, 2, 0)
+    assert (trading.min_gain_bps, trading.min_share, trading.cost_factor, trading.indifference_bps) == (
+        None,
+        None,
+        2,
+        0,
+    )
 
 
 def test_a_tier_has_one_name_however_it_is_quoted() -> None:
