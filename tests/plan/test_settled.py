@@ -20,7 +20,7 @@ def test_at_least_95_of_100_books_trade_nothing_the_day_after_their_plan(tmp_pat
 
     assert len(days) > 250
     assert sum(day.trades for day in days) <= 0.05 * len(days)
-    assert all(day.gain >= day.cost for day in days if day.trades and day.objective != "minimum_variance")
+    assert all(day.gain > 0 for day in days if day.trades)  # after costs
 
 
 @pytest.mark.parametrize("seed", some((2, 4, 10, 12, 16, 20, 38, 56), 3))
