@@ -23,7 +23,7 @@ from allocator.multistage.mandate import MultistageMandate, PathWealth, build_mu
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
-from allocator.optimization.solve import Limits, Program
+from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.targets import solve_certified
@@ -252,7 +252,7 @@ class _Period:
         self.outlook, self.mandate, self.limits = outlook, build_mandate(book, outlook), Limits.of(book)
         self.whole = ambiguity_set(cautious, outlook)
         self._start = Position(book.weights, book.cash / book.value)
-        self._programs: list[Program] = []
+        self._program = kept_programs()
         given = relax_by_tier(self._start, outlook, self.mandate)
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)
@@ -269,10 +269,7 @@ class _Period:
         return self._solved(self.mandate)
 
     def _solved(self, mandate: Mandate) -> Trade:
-        fitting = next((one for one in self._programs if one.fits(self.outlook, mandate)), None)
-        if fitting is None:
-            fitting = Program(self.outlook, mandate, warm=False)
-            self._programs.append(fitting)
+        fitting = self._program(self.outlook, mandate)
         return solve_certified(fitting, self._start, self.outlook, mandate, self.limits)[0]
 
     def loss(self, plan: Trade, answer: float, regime: float) -> float:

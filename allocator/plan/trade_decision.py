@@ -28,7 +28,7 @@ from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.quadratic_program import is_quadratic
 from allocator.optimization.resolve import ParametricSolver
-from allocator.optimization.solve import Limits, Program, trade_of_solution
+from allocator.optimization.solve import Limits, kept_programs, trade_of_solution
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.targets import solve_certified
@@ -360,7 +360,7 @@ class LookAgain:
         self._ambiguity, self._mandate = ambiguity, build_mandate(book, outlook, ambiguity)
         self._fast: ParametricSolver | None = None
         self.belief = _Belief.of(book, outlook)
-        self._programs: list[Program] = []
+        self._program = kept_programs(explains=False)
         self._by_belief: dict[int, Vector | None] = {}
         self.signs, here = _signs(target), self._solved(book, outlook, self._mandate)
         self.known = np.zeros(len(self.signs), dtype=bool) if here is None else here == self.signs
@@ -450,13 +450,8 @@ class LookAgain:
             self._fast = self._fast or ParametricSolver(start, outlook, mandate, sharp)
             if (found := self._fast.solve(start, outlook, mandate)) is not None:
                 return _signs(trade_of_solution(start, mandate, found.holdings, 1.0))
-        program = next((one for one in self._programs if one.fits(outlook, mandate)), None)
-        if program is None:
-            program = Program(outlook, mandate, warm=False)
-            program.explains = False
-            self._programs.append(program)
         try:
-            return _signs(solve_certified(program, start, outlook, mandate, self._limits)[0])
+            return _signs(solve_certified(self._program(outlook, mandate), start, outlook, mandate, self._limits)[0])
         except (Infeasible, NotSolved):
             return None
 

@@ -17,7 +17,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
-from allocator.optimization.solve import Limits, Program
+from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
 from allocator.plan.rebalance import with_tried_fixes
@@ -134,7 +134,7 @@ class Desk:
 
     def __init__(self, book: Book) -> None:
         self.book, self.knobs = book, knobs_of(book)
-        self._programs, self._fixes = list[Program](), set[str]()
+        self._program, self._fixes = kept_programs(), set[str]()
 
     def overrides(self, turned: Mapping[str, Any], more: Sequence[str] = ()) -> list[str]:
         """What --set takes for knobs that are turned, and for fixes that were offered.
@@ -199,10 +199,7 @@ class Desk:
         stated = build_mandate(book, outlook)
         given = relax_by_tier(start, outlook, stated)
         mandate = stated if given is None else given.looser(1e-4).with_limits(stated)
-        program = next((one for one in self._programs if one.fits(outlook, mandate)), None)
-        if program is None:
-            program = Program(outlook, mandate, warm=False)
-            self._programs.append(program)
+        program = self._program(outlook, mandate)
         target, prices, proof = solve_certified(program, start, outlook, mandate, limits, book.value)
         return {
             **_shown(book, outlook, mandate, target),

@@ -29,10 +29,6 @@ UNCLASSIFIED = "unclassified"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-UNCLASSIFIED = "unclassified"
-"""The bucket of a name of which nobody has stated bucket or archetype, and the archetype that it then has."""
-
-
 def _shipped(name: str) -> Path:
     """A folder beside the package in a checkout, inside it in an installed wheel."""
     for root in (_PACKAGE, _PACKAGE.parent):

@@ -23,11 +23,11 @@ from allocator.book.loading import load
 from allocator.commands import report as report_command
 from allocator.commands.options import BookChoice
 from allocator.errors import BadInput
+from allocator.optimization import solve as solve_module
 from allocator.plan.document import plan_document
 from allocator.plan.output import plan_files
 from allocator.plan.rebalance import rebalance
 from allocator.plan.runs import write_files
-from allocator.reporting import desk as desk_module
 from allocator.reporting.desk import Desk, knobs_of
 from allocator.reporting.page import report
 from allocator.reporting.server import DeskServer, desk_page
@@ -80,12 +80,12 @@ def test_with_reviews_today_s_targets_are_those_of_the_policy(root: Path) -> Non
 def test_a_program_of_a_shape_is_compiled_once(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     made = list[object]()
 
-    class Counted(desk_module.Program):
+    class Counted(solve_module.Program):
         def __init__(self, *given: Any, **more: Any) -> None:
             made.append(given)
             super().__init__(*given, **more)
 
-    monkeypatch.setattr(desk_module, "Program", Counted)
+    monkeypatch.setattr(solve_module, "Program", Counted)
     at = Desk(book)
     for p in np.linspace(0.1, 0.9, 5):
         at.answer({"belief": float(p), "risk": 1.0 + float(p)})
