@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_f
 from allocator.plan.targets import cost_shares, stability
 from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
-from allocator.rules import RuleMeasurement, Trade, row_slack
+from allocator.rules import RuleMeasurement, RuleRows, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.rules.rows import Position
 from allocator.types import Vector
@@ -308,20 +307,27 @@ def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertifi
     """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit, or
     no row of the rule has a price.
     """
-    spans = np.cumsum([0, *(len(part.labels) for part in mandate.parts)])
-    dear = [bool((prices.rows[i:j] > BINDING).any()) for i, j in pairwise(spans)]
-    own = replace(
-        mandate, linear_rules=tuple(rule for rule, is_dear in zip(mandate.linear_rules, dear, strict=True) if is_dear)
-    )
-    there = np.repeat(dear, np.diff(spans)).astype(bool)
-    prices = replace(prices, rows=prices.rows[there])
-    rows, _ = prices.priced(outlook, own)
-    step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
-    wider, _ = prices.priced(outlook, own.with_limits(rows.stated + step))
-    room = (row_slack(wider, target) - row_slack(rows, target)) / 1e-3
-    found = np.ones(len(there) + len(mandate.convex_rules))
-    found[np.append(there, np.ones(len(mandate.convex_rules), dtype=bool))] = np.where(np.isnan(rows.stated), 1.0, room)
+    names, at = len(mandate.cost_rates), 0
+    found = np.ones(len(prices.rows) + len(mandate.convex_rules))
+    for rule, rows in zip(mandate.linear_rules, mandate.parts, strict=True):
+        own = slice(at, at + len(rows.labels))
+        at = own.stop
+        if (prices.rows[own] > BINDING).any():
+            found[own] = _row_room(rows, rule.with_limits(_further(rows)).rows(names), outlook, target)
+    for place, (convex, slope) in enumerate(zip(mandate.convex_rules, prices.slopes, strict=True), at):
+        rows = convex.tangent(np.asarray(slope.direction), outlook)
+        wider = convex.with_limits(_further(rows)).tangent(np.asarray(slope.direction), outlook)
+        found[place] = _row_room(rows, wider, outlook, target)[0]
     return found
+
+
+def _further(rows: RuleRows) -> list[float]:
+    return (rows.stated + 1e-3 * rows.sense).tolist()
+
+
+def _row_room(rows: RuleRows, wider: RuleRows, outlook: Outlook, target: Trade) -> Vector:
+    room = (row_slack(wider.on(outlook), target) - row_slack(rows.on(outlook), target)) / 1e-3
+    return np.where(np.isnan(rows.stated), 1.0, room)
 
 
 def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
