@@ -177,9 +177,6 @@ class Plan:
     """(K,) the adverse probabilities of the targets, if they are held to the horizon."""
     measurements: tuple[RuleMeasurement, ...]
     """Every rule measured on the final lots."""
-    before: Figures
-    targeted: Figures
-    after: Figures
     rounding_bps: float
     """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
     lots_gap_bps: float
@@ -214,6 +211,23 @@ class Plan:
 
         names = pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument")
         return pd.Series(self.final.all_weights, index=names, name="weight")
+
+    @cached_property
+    def before(self) -> Figures:
+        """Of what is held."""
+        return portfolio_figures(self.book, self.outlook, self.mandate, no_trade(self.book))
+
+    @cached_property
+    def targeted(self) -> Figures:
+        """Of the targets."""
+        return portfolio_figures(self.book, self.outlook, self.mandate, self.target)
+
+    @cached_property
+    def after(self) -> Figures:
+        """Of the final lots, or of targets only."""
+        if self.final is self.target:
+            return self.targeted
+        return portfolio_figures(self.book, self.outlook, self.mandate, self.final)
 
     @cached_property
     def axes(self) -> Mapping[str, AxisShare]:
@@ -275,9 +289,13 @@ class Plan:
     @cached_property
     def risk(self) -> Mapping[str, RiskFigures]:
         """What holdings, targets and proposed lots may lose, by the names of their figures: before, target, after."""
-        trades = {"before": no_trade(self.book), "target": self.target, "after": self.final}
         participation = self.book.settings.mandate.max_participation
-        return {name: risk_figures(self.book, self.outlook, trade, participation) for name, trade in trades.items()}
+        before, target = (
+            risk_figures(self.book, self.outlook, trade, participation) for trade in (no_trade(self.book), self.target)
+        )
+        own = self.final is not self.target
+        after = risk_figures(self.book, self.outlook, self.final, participation) if own else target
+        return {"before": before, "target": target, "after": after}
 
     def __str__(self) -> str:
         return text_of(self)

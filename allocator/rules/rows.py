@@ -320,7 +320,7 @@ class RuleMeasurement:
     below_zero: str = ""
     """What a measure below 0 is, turned round, where that has another name: of a loss "gain of"."""
 
-    @property
+    @cached_property
     def use(self) -> float | None:
         """How much of the limit is used, 1 at the limit and more beyond it: measured over limit, or limit over measured
         where less is worse, as of a floor above 0. None of a limit of 0, which is kept or not, and without a number.
