@@ -153,7 +153,6 @@ class QuadraticProgram:
         self.options, self.status = dict(options), ""
         self._solver: Any = None
         self._given: ProblemData | None = None
-        self._of_rows: tuple[RuleRows, list[sp.csc_array]] | None = None
 
     def write(
         self, start: Position, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK
@@ -225,10 +224,11 @@ class QuadraticProgram:
         """The rules, rows on gains having W written as 1 − costs; then the set."""
         expects, count = rows.uses_scenario_returns != 0, len(rows.labels)
         wealth = -np.where(expects, 0.0, rows.wealth)
-        found = [(np.diff(one.indptr), one.indices, one.data / row_units[one.indices]) for one in self._columns(rows)]
-        found += [_nonzero((rows.cash / row_units)[:, None]), _nonzero(wealth[:, None])]
-        in_costs = np.flatnonzero(expects)
-        found += [
+        names, in_costs = rows.by_name, np.flatnonzero(expects)
+        found = [
+            (np.diff(names.indptr), names.indices, names.data / row_units[names.indices]),
+            _nonzero((rows.cash / row_units)[:, None]),
+            _nonzero(wealth[:, None]),
             (np.array([len(in_costs)]), in_costs, rows.wealth[in_costs] * unit / row_units[in_costs]),
             _empty(factors),
         ]
@@ -253,11 +253,6 @@ class QuadraticProgram:
         prices = np.full((factors, 1), price)
         after = _empty(count - 3 * names - 3 - factors)
         return [_alike(place, price * risk.specific[:, None]), between, _alike(own, prices), after]
-
-    def _columns(self, rows: RuleRows) -> list[sp.csc_array]:
-        if self._of_rows is None or self._of_rows[0] is not rows:
-            self._of_rows = rows, [part.tocsc() for part in (rows.holdings, rows.buys, rows.sells)]
-        return self._of_rows[1]
 
     def solve(self, at: ProblemData) -> RawSolution | None:
         """Solve what was written; None where PIQP does not say that it did."""

@@ -285,17 +285,17 @@ def _completed(
     rows, prices = _priced(outlook, mandate, found.rows, slopes)
     holdings, own = target.values / before, mandate.risk_aversion * risk.specific
     wealth = mandate.cost_price(outlook) + float(rows.wealth @ prices)
-    gains = -mandate.return_weight * q
+    gains, (in_rows, on_buys, on_sells) = -mandate.return_weight * q, rows.charges(prices)
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
     in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
-    pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
+    pull = outlook.returns.T @ gains + in_rows - wealth - risk.loadings @ in_factors
     pull = pull + mandate.marginal_charge(error, outlook.risk) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
     beyond = _beyond(mandate, cash)
     position = np.clip(
         -pull,
-        cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - rows.sells.T @ prices - beyond,
-        cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
+        cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - on_sells - beyond,
+        cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + on_buys + beyond,
     )
     in_holdings = pull - 2 * own * start.holdings + position
     wealth -= wealth_price(in_holdings, own)
@@ -310,10 +310,11 @@ def reduced_costs(
     `trading_price` is charged for a unit traded beside its costs.
     """
     rows, prices = at.priced(outlook, mandate)
-    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + rows.holdings.T @ prices
+    in_rows, on_buys, on_sells = rows.charges(prices)
+    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + in_rows
     in_holdings = in_holdings + at.position - at.wealth - outlook.risk.loadings @ at.factors
-    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
-    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
+    in_buys = on_buys - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
+    in_sells = on_sells + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
     return in_holdings + mandate.marginal_charge(at.error, outlook.risk), in_buys, in_sells
 
 

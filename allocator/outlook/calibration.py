@@ -456,8 +456,8 @@ def typed_values(book: Book) -> Matrix | None:
 
 def required_returns(book: Book) -> Vector:
     """(N,) a year; NaN where none is stated."""
-    stated = book.exposures.get("required_return", pd.Series(np.nan, book.exposures.index))
-    return np.asarray(stated, dtype=np.float64)
+    stated = book.exposures.get("required_return")
+    return np.full(len(book.instruments), np.nan) if stated is None else np.asarray(stated, dtype=np.float64)
 
 
 def required_growth(book: Book) -> Vector:

@@ -90,7 +90,7 @@ class _WeightLimit(OneLimit, LinearRule):
     @property
     def ids(self) -> Sequence[RuleId]:
         """With the key that is shared."""
-        return [replace(one, shared=self.shared) for one in super().ids]
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", self.name, self.key, self.shared)]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
