@@ -104,7 +104,15 @@ class _WeightLimit(OneLimit, LinearRule):
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The group's share of the account after the trades."""
         del outlook
-        return self._measured((float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value)
+        return self._measured(self._share(trade))
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """The same share against its limit."""
+        del outlook
+        return np.array([self.sense * (self._share(trade) - self.limit)])
+
+    def _share(self, trade: Trade) -> float:
+        return (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
 
 
 class WeightAtMost(_WeightLimit):
