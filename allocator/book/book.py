@@ -105,7 +105,8 @@ class Book:
     @cached_property
     def bucket_shares(self) -> dict[str, Vector]:
         """(N,) how much of each instrument counts towards each bucket of `[buckets]`."""
-        return {name: bucket_counts(self.exposures, name) for name in self.settings.buckets.names}
+        names = self.settings.buckets.names
+        return dict(zip(names, bucket_counts(self.exposures, *names), strict=True))
 
     @property
     def given_away(self) -> NDArray[np.bool_]:
