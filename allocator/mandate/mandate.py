@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,12 @@ class Mandate:
     def parts(self) -> Sequence[RuleRows]:
         """The rows of each linear rule."""
         return [rule.rows(len(self.cost_rates)) for rule in self.linear_rules]
+
+    def wanting(self, **objective: Any) -> Mandate:
+        """The same rules under another objective or set: their rows stay laid out."""
+        changed = replace(self, **objective)
+        changed.__dict__.update(rows=self.rows, parts=self.parts)
+        return changed
 
     def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""

@@ -195,7 +195,7 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         rule, cure = "looks at no return, so that no caution about returns means anything", "choose return_minus_risk"
         raise BadInput([setting_breach("mandate.objective", book.settings.mandate.objective, rule, cure)])
     outlook, say = build_outlook(book), progress or (lambda _: None)
-    cautious = _at_full_caution(book)
+    cautious = at_full_caution(book)
     solver: _Period | _Reviewed = (
         _Reviewed(book, cautious, outlook) if book.settings.uses_tree else _Period(book, cautious, outlook)
     )
@@ -227,7 +227,7 @@ def _measured(solver: _Period | _Reviewed, plans: Sequence[Any], answer: float, 
         )
 
 
-def _at_full_caution(book: Book) -> Book:
+def at_full_caution(book: Book) -> Book:
     """The book with caution 1 about both axes: the kinds of its sets where a caution can tell their radius."""
     robust = book.settings.robust
 
