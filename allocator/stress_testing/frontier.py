@@ -17,15 +17,16 @@ import numpy as np
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.sets import ABOUT, Ambiguity, ambiguity_set
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadMandate, NotSolved, setting_breach
+from allocator.errors import BadMandate, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.elastic import ElasticProgram
-from allocator.optimization.solve import Limits, trade_of_solution
+from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
+from allocator.plan.targets import solve_certified
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
@@ -271,9 +272,7 @@ def frontier(book: Book, *, points: int = POINTS, progress: Callable[[str], None
     say = progress or (lambda _: None)
     asked = _Question(book)
     say("the plan")
-    plan, gaps = asked.best(asked.mandate), list[FrontierGap]()
-    if isinstance(plan, UnsolvedProblem):
-        raise NotSolved(plan.reason)
+    plan, gaps = asked.plan(), list[FrontierGap]()
     measured = _Measured(book, asked, plan)
     curves = []
     for axis, answers in measured.axes(points):
@@ -338,7 +337,8 @@ class _Question:
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)
         self.held = replace(no_trade(book), values=book.weights, cash=book.cash / book.value, value_before=1.0)
-        self._answers = Reoptimizer(PlanProblem(self.start, self.outlook, self.mandate, Limits.of(book)))
+        self._limits = Limits.of(book)
+        self._answers = Reoptimizer(PlanProblem(self.start, self.outlook, self.mandate, self._limits))
 
     def best(self, mandate: Mandate, outlook: Outlook | None = None) -> Trade | UnsolvedProblem:
         """The best trade, proved, or why there is none."""
@@ -346,6 +346,11 @@ class _Question:
         if isinstance(answer, UnsolvedProblem):
             return answer
         return trade_of_solution(self.start, mandate, answer.holdings, 1.0)
+
+    def plan(self) -> Trade:
+        """The book's targets, or an error that says what stands in their way."""
+        program = Program(self.outlook, self.mandate)
+        return solve_certified(program, self.start, self.outlook, self.mandate, self._limits)[0]
 
     def best_within(self, level: float, k: int | None = None) -> Trade | UnsolvedProblem:
         """The best with so much turnover at most, for the belief or as if scenario k were certain."""
