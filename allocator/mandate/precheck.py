@@ -111,8 +111,8 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
     limits = _BookLimits.of(book)
     _refuse_ranges(limits)
     _refuse_sums(limits)
-    for i, name in enumerate(book.instruments):
-        _refuse_locked(limits, i, name)
+    for i in sorted(limits.stuck | limits.forbidden):
+        _refuse_locked(limits, i, book.instruments[i])
     _refuse_forced_sales(limits)
     for label, shares, cash, wanted in _groups(book):
         _refuse_group(limits, label, shares, cash, wanted)

@@ -328,7 +328,7 @@ def has_loadings(book: Book) -> NDArray[np.bool_]:
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    gaining, losing = (bucket_counts(book.exposures, bucket).to_numpy(dtype=np.float64) for bucket in EARLIER_SHARES)
+    gaining, losing = (bucket_counts(book.exposures, bucket) for bucket in EARLIER_SHARES)
     loadings = {"efficiency_tilt": gaining - losing}
     for name in (field.name for field in fields(Loadings) if field.name not in loadings):
         default = NEUTRAL.get(name, 1.0 if name == "other" else 0.0)

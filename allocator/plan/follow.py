@@ -132,7 +132,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
-        "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),
+        "exposures.csv": book.exposures,
         "scenario_returns.csv": book.scenario_returns,
         "benchmark.csv": book.benchmark,
         "covariance.csv": book.covariance,
@@ -140,7 +140,9 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     }
     for name, table in tables.items():
         if table is not None:
-            found[name] = _digest(json.loads(table.to_json(date_format="iso", double_precision=15)))
+            content = json.loads(table.to_json(date_format="iso", double_precision=15))
+            content.pop("source" if table is book.exposures else None, None)
+            found[name] = _digest(content)
     if (prices := book.price_history) is not None:  # a million numbers are not written out to be told apart
         days, names = prices.index.to_numpy(dtype="datetime64[ns]").tobytes(), json.dumps([*map(str, prices.columns)])
         numbers = np.ascontiguousarray(prices.to_numpy(dtype=np.float64)).tobytes()

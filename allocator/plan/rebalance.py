@@ -19,7 +19,7 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
+from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, recertify, solve_targets
 from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
@@ -370,9 +370,6 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         decision=decision,
         adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
         measurements=tuple(measurements),
-        before=portfolio_figures(book, outlook, mandate, held),
-        targeted=portfolio_figures(book, outlook, mandate, target),
-        after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,

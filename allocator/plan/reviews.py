@@ -28,7 +28,7 @@ from allocator.optimization.highs import Work
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import certificate_of_policy, verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders, portfolio_figures
+from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
 from allocator.rules.rows import Position
@@ -127,9 +127,6 @@ def _decided(
         decision=decision,
         adversary=adverse_probabilities(outlook, mandate, target),
         measurements=measurements,
-        before=portfolio_figures(book, outlook, mandate, held),
-        targeted=portfolio_figures(book, outlook, mandate, target),
-        after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,

@@ -39,7 +39,7 @@ TRADING_DAYS = 252
 
 def bucket_shares(book: Book, bucket: str) -> Vector:
     """(N,) how much of each instrument counts towards a bucket."""
-    return np.asarray(bucket_counts(book.exposures, bucket), dtype=np.float64)
+    return bucket_counts(book.exposures, bucket)
 
 
 def locked_names(book: Book) -> dict[str, date]:

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
@@ -51,7 +50,7 @@ class _InstrumentLimits(LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        held = self.sense * selection_matrix(self.at, instruments)
+        held = selection_matrix(self.at, instruments, self.sense)
         return self._rows(instruments, holdings=held, wealth=self.sense * np.array(self.limits))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
@@ -97,7 +96,7 @@ class _WeightLimit(OneLimit, LinearRule):
         """One row."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * self.shares[None, :]),
+            holdings=self.sense * self.shares[None, :],
             cash=np.array([self.sense * self.cash_share]),
             wealth=np.array([self.sense * self.limit]),
         )
@@ -158,7 +157,7 @@ class Band(OneLimit, LinearRule):
         sides, shares = np.array([1.0, -1.0]), np.outer([1.0, -1.0], self.shares)
         return self._rows(
             instruments,
-            holdings=sp.csr_array(shares),
+            holdings=shares,
             cash=sides * self.cash_share,
             wealth=sides * self.target + self.limit,
         )
@@ -210,7 +209,7 @@ class ExposureLimit(OneLimit, LinearRule):
         """One row, in units of the largest exposure: a column may count in millions."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * self.exposures[None, :] / self._largest),
+            holdings=self.sense * self.exposures[None, :] / self._largest,
             wealth=np.array([self.sense * self.limit / self._largest]),
             size=np.array([1 / self._largest]),
         )
@@ -260,7 +259,7 @@ class RatioLimit(OneLimit, LinearRule):
         """One row."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * (self.of - self.limit * self.to)[None, :]),
+            holdings=self.sense * (self.of - self.limit * self.to)[None, :],
             cash=np.array([self.sense * (self.of_cash - self.limit * self.to_cash)]),
         )
 

@@ -147,6 +147,8 @@ class RuleRows:
     @cached_property
     def looks_at_gains_alone(self) -> Vector:
         """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
+        if not self.uses_scenario_returns.any():
+            return self.uses_scenario_returns != 0
         others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
         return np.asarray((self.uses_scenario_returns != 0) & (others == 0))
 
@@ -193,10 +195,10 @@ def linear_rows(
     labels: Sequence[str],
     instruments: int,
     *,
-    holdings: sp.csr_array | None = None,
+    holdings: Matrix | sp.csr_array | None = None,
     cash: Vector | None = None,
-    buys: sp.csr_array | None = None,
-    sells: sp.csr_array | None = None,
+    buys: Matrix | sp.csr_array | None = None,
+    sells: Matrix | sp.csr_array | None = None,
     expected: Vector | None = None,
     gains: Matrix | None = None,
     wealth: Vector | None = None,
@@ -211,14 +213,14 @@ def linear_rows(
 ) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
-    empty = _no_entries(count, instruments)
+    held, bought, sold = (_sparse(part, count, instruments) for part in (holdings, buys, sells))
     zeros = np.zeros(count)
     return RuleRows(
         tuple(labels),
-        empty if holdings is None else holdings,
+        held,
         zeros if cash is None else cash,
-        empty if buys is None else buys,
-        empty if sells is None else sells,
+        bought,
+        sold,
         zeros if expected is None else expected,
         np.zeros((count, 0)) if gains is None else gains,
         zeros if wealth is None else wealth,
@@ -231,6 +233,16 @@ def linear_rows(
         tuple(ids) or tuple(RuleId("other", label) for label in labels),
         tuple(limit_labels or labels),
     )
+
+
+def _sparse(part: Matrix | sp.csr_array | None, rows: int, columns: int) -> sp.csr_array:
+    """What is not zero; scipy's own way from a dense matrix takes twice as long."""
+    if part is None:
+        return _no_entries(rows, columns)
+    if sp.issparse(part):
+        return part
+    row, at = np.nonzero(part)
+    return sp.csr_array((part[row, at], at, np.searchsorted(row, np.arange(len(part) + 1))), shape=part.shape)
 
 
 @lru_cache(maxsize=64)
@@ -250,15 +262,22 @@ def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:
     def stacked(pieces: list[Any]) -> Any:
         if isinstance(pieces[0], tuple):
             return tuple(entry for piece in pieces for entry in piece)
-        return sp.csr_array(sp.vstack(pieces)) if sp.issparse(pieces[0]) else np.concatenate(pieces)
+        if not sp.issparse(pieces[0]):
+            return np.concatenate(pieces)
+        ends = np.cumsum([0, *(piece.nnz for piece in pieces)])
+        starts = [piece.indptr[:-1] + end for piece, end in zip(pieces, ends, strict=False)]
+        data, indices = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("data", "indices"))
+        count = sum(piece.shape[0] for piece in pieces)
+        return sp.csr_array((data, indices, np.concatenate([*starts, ends[-1:]])), shape=(count, instruments))
 
     return RuleRows(*(stacked([getattr(part, field.name) for part in padded]) for field in fields(RuleRows)))
 
 
-def selection_matrix(at: Sequence[int], instruments: int) -> sp.csr_array:
-    """(n, N) selection matrix."""
+def selection_matrix(at: Sequence[int], instruments: int, value: float = 1.0) -> sp.csr_array:
+    """(n, N) one `value` a row."""
     count = len(at)
-    return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
+    entries = (np.full(count, value), np.asarray(at, dtype=int), np.arange(count + 1))
+    return sp.csr_array(entries, shape=(count, instruments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,7 +339,7 @@ class RuleMeasurement:
     below_zero: str = ""
     """What a measure below 0 is, turned round, where that has another name: of a loss "gain of"."""
 
-    @property
+    @cached_property
     def use(self) -> float | None:
         """How much of the limit is used, 1 at the limit and more beyond it: measured over limit, or limit over measured
         where less is worse, as of a floor above 0. None of a limit of 0, which is kept or not, and without a number.

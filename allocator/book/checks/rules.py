@@ -19,6 +19,7 @@ from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.settings.stress import joined_shocks
 from allocator.tables import read_contract
 from allocator.tables.schema import UNCLASSIFIED
+from allocator.types import Vector
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
@@ -101,14 +102,14 @@ def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str
             yield Breach.of(table, f"says what {own} says", "keep one of the two columns", column=column)
 
 
-def bucket_counts(exposures: pd.DataFrame, bucket: str) -> pd.Series[float]:
+def bucket_counts(exposures: pd.DataFrame, bucket: str) -> Vector:
     """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
     counts = (exposures["bucket"].to_numpy(dtype=object) == bucket).astype(np.float64)
     column = next((column for column in share_columns(bucket) if column in exposures), None)
     if column is not None:
         shares = exposures[column].to_numpy(dtype=np.float64)
         counts = np.where(np.isnan(shares), counts, shares)
-    return pd.Series(counts, index=exposures.index)
+    return counts
 
 
 def check_cash_shares(draft: Draft) -> Iterator[Breach]:
