@@ -150,11 +150,13 @@ def caution(choice: BookChoice, *, as_json: bool) -> Document:
 
 @click.command()
 @book_options
-@click.option("--points", type=click.IntRange(2, 1000), default=30, show_default=True, help="Plans along each curve.")
+@click.option(
+    "--points", type=click.IntRange(2, 1000), help="Plans along each curve.  [default: 30; of a tree of decisions 6]"
+)
 @click.option("--full", is_flag=True, help="Every point of every curve, and the whole ladder.")
 @handle_errors_and_json
 @file_options
-def frontier(choice: BookChoice, points: int, *, full: bool, as_json: bool) -> Document:
+def frontier(choice: BookChoice, points: int | None, *, full: bool, as_json: bool) -> Document:
     """Show what the next bit of return, of caution and of turnover costs, and each scenario's own optimum.
 
     Every point is a plan of its own under BOOK's rules and costs, proved, without lots.

@@ -18,7 +18,7 @@ from allocator.display.console import (
     table,
     title_of,
 )
-from allocator.stress_testing.frontier import AXES, Frontier, FrontierCurve, FrontierGap, FrontierPoint
+from allocator.stress_testing.frontier import AXES, OF_RISK, Frontier, FrontierCurve, FrontierGap, FrontierPoint
 
 T = TypeVar("T")
 _OF_RISK, _OF_CAUTION, _RUNGS, _SCENARIOS = 7, 5, 6, 5
@@ -29,10 +29,13 @@ def show_frontier(found: Frontier, *, full: bool) -> None:
     """Print it: the curve of risk, that of all caution, the ladder and the scenarios; with `full` every row of all."""
     out = console()
     out.print(title_of(found.book), style="bold")
-    for curve in found.curves if full else [*found.curves[:1], *found.curves[1:][-1:]]:
+    of_risk = [curve for curve in found.curves if curve.axis in OF_RISK]
+    others = found.curves[len(of_risk) :]
+    for curve in found.curves if full else [*of_risk, *others[-1:]]:
         _show_curve(out, found, curve, full=full)
     _show_ladder(out, found, full=full)
-    _show_scenarios(out, found, full=full)
+    if found.optima:
+        _show_scenarios(out, found, full=full)
     if full:
         for gap in found.gaps:
             out.print(f"No plan at {_span(gap)}: {gap.reason}.")
@@ -53,7 +56,7 @@ def _some(rows: Sequence[T], count: int, *, full: bool) -> list[T]:
 
 
 def _show_curve(out: Console, found: Frontier, curve: FrontierCurve, *, full: bool) -> None:
-    of_risk = curve.axis == "risk_aversion"
+    of_risk = curve.axis in OF_RISK
     heading(out, "Return against risk" if of_risk else "Return against caution, and what it costs and protects")
     bps = () if of_risk else ("cost", "protection")
     numbers = ("expected", "adverse", "volatility", "worst 5%", *bps, "turnover", "distance")
@@ -78,7 +81,7 @@ def _cells(one: FrontierPoint, *, of_risk: bool) -> list[str]:
 
 def _show_ladder(out: Console, found: Frontier, *, full: bool) -> None:
     heading(out, "The ladder: what is gained over no trade, by what may be traded")
-    letters, whole = scenario_letters(len(found.outlook.scenarios)), found.ladder[-1].gain
+    letters, whole = scenario_letters(len(found.optima)), found.ladder[-1].gain
     shown = letters[:_SCENARIOS]
     numbers = ("gain, bps", "kept", *shown)
     made = table("turnover", *numbers, right=numbers, compact=True)
@@ -88,7 +91,8 @@ def _show_ladder(out: Console, found: Frontier, *, full: bool) -> None:
         at = format_percent(rung.turnover) + ("" if rung.keeps_rules else " *")
         add_cells(made, (at, format_signed_bps(rung.gain), kept, *certain[: len(shown)]))
     out.print(made)
-    out.print(f"{shown[0]} to {shown[-1]}: bps that the best plan for a scenario gains, were it certain.")
+    if found.optima:
+        out.print(f"{shown[0]} to {shown[-1]}: bps that the best plan for a scenario gains, were it certain.")
     if not all(rung.keeps_rules for rung in found.ladder):
         out.print("* breaks a rule, so that keeping it may cost more than is gained.")
 

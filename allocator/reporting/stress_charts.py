@@ -247,7 +247,7 @@ def replayed_losses(stress: Mapping[str, Any], *, width: int) -> Spec | None:
 #
 def return_against_risk(frontier: Mapping[str, Any], *, width: int) -> Spec | None:
     """Expected and adverse expected return of the plans at other aversions to risk, by their volatility."""
-    points = next((curve["points"] for curve in frontier["curves"] if curve["axis"] == "risk_aversion"), None)
+    points = next((curve["points"] for curve in frontier["curves"] if curve["axis"] in _OF_RISK), None)
     if points is None or not points[0]["volatility"] < points[-1]["volatility"]:
         return None
     kinds = (("expected", "expected_return"), ("adverse", "adverse_expected_return"))
@@ -256,9 +256,12 @@ def return_against_risk(frontier: Mapping[str, Any], *, width: int) -> Spec | No
     return _by_fraction(drawn, {frontier["plan"]["volatility"]: "the plan"}, PERCENT, width, "volatility a year")
 
 
+_OF_RISK = ("risk_aversion", "relative_risk_aversion", "cvar_weight")
+
+
 def protection_against_cost(frontier: Mapping[str, Any], *, width: int) -> Spec | None:
     """What caution about each axis protects, by what it costs if the belief is right."""
-    curves = [curve for curve in frontier["curves"] if curve["axis"] != "risk_aversion"]
+    curves = [curve for curve in frontier["curves"] if curve["axis"] not in _OF_RISK]
     drawn = [
         Line(
             _words(curve["axis"]),

@@ -7,23 +7,33 @@ turnover that is allowed, for the belief and, as if each were certain, for every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.sets import ABOUT, Ambiguity, ambiguity_set
 from allocator.book.book import Book, refuse_no_book
-from allocator.errors import BadMandate, setting_breach
+from allocator.errors import BadMandate, Infeasible, NotSolved, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate, no_trade
+from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
+from allocator.multistage.policy import Policy
+from allocator.multistage.solve import (
+    buy_and_hold_policy,
+    charged_nearby,
+    policy_after_first_trades,
+    solve_policy,
+    with_hindsight,
+)
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.elastic import ElasticProgram
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
 from allocator.plan.targets import solve_certified
@@ -33,6 +43,8 @@ from allocator.rules.rows import Position, round_loosened
 from allocator.stress_testing.reoptimization import PlanProblem, Reoptimizer, UnsolvedProblem
 
 POINTS = 30
+OF_RISK = ("risk_aversion", "relative_risk_aversion", "cvar_weight")
+"""The axes along which return is traded for risk."""
 _HIGHEST, _HALVINGS = 100.0, 12
 """Times the book's own aversion to risk, halved as often until there is a plan: where risk is dear enough, money would
 be thrown away to have less of it."""
@@ -128,7 +140,7 @@ class Frontier:
     def document(self) -> FrontierDocument:
         """The figures as plain data."""
         names = (*self.book.instruments, self.book.cash_instrument)
-        scenarios = self.outlook.scenarios
+        scenarios, certain = self.outlook.scenarios, [one.scenario for one in self.optima]
         return {
             "format": "allocator.frontier/1",
             "book": self.book.outlook_heading(),
@@ -145,9 +157,9 @@ class Frontier:
                     "gain_bps": round(rung.gain * 1e4, 6),
                     "gain_kept": _share(rung.gain, self.ladder[-1].gain),
                     "returns_bps": dict(zip(scenarios, (round(gain * 1e4, 6) for gain in rung.returns), strict=True)),
-                    "if_certain_bps": _by_name(scenarios, [_bps(gain) for gain in rung.if_certain], 6),
+                    "if_certain_bps": _by_name(certain, [_bps(gain) for gain in rung.if_certain], 6),
                     "if_certain_kept": _by_name(
-                        scenarios,
+                        certain,
                         [_share(own, best) for own, best in zip(rung.if_certain, self.best_gains, strict=True)],
                     ),
                 }
@@ -221,7 +233,7 @@ class _FrontierRow(_Portfolio):
 
 
 class _CurveRows(TypedDict):
-    axis: Annotated[str, Keywords(enum=["risk_aversion", *ABOUT, "both", "set"])]
+    axis: Annotated[str, Keywords(enum=[*OF_RISK, *ABOUT, "both", "set"])]
     points: Annotated[list[_FrontierRow], Keywords(minItems=1)]
 
 
@@ -258,24 +270,24 @@ class FrontierDocument(TypedDict):
     gaps: list[Annotated[Row, FrontierGap]]
 
 
-def frontier(book: Book, *, points: int = POINTS, progress: Callable[[str], None] | None = None) -> Frontier:
-    """The frontiers of return against risk and against caution, of so many `points` each, the ladder of turnover, and
-    the best plan for each scenario.
+def frontier(book: Book, *, points: int | None = None, progress: Callable[[str], None] | None = None) -> Frontier:
+    """The frontiers of return against risk and against caution, of so many `points` each (by default 30, and 6 where
+    each is a tree of decisions), the ladder of turnover, and the best plan for each scenario, which trees have none of.
 
     Raises:
-        BadMandate: the plan is of several decisions, or its objective looks at no return.
+        BadMandate: the objective looks at no return.
         Infeasible: limits conflict.
         NotSolved: the plan has no verified solution.
     """
     refuse_no_book(book)
     _refuse_impossible(book)
     say = progress or (lambda _: None)
-    asked = _Question(book)
+    asked: Any = _Reviewed(book) if book.settings.uses_tree else _OneDecision(book)
     say("the plan")
     plan, gaps = asked.plan(), list[FrontierGap]()
     measured = _Measured(book, asked, plan)
     curves = []
-    for axis, answers in measured.axes(points):
+    for axis, answers in measured.axes(points or asked.points):
         say(f"the frontier of {AXES[axis]}")
         kept, lost = list[FrontierPoint](), dict[str, list[float]]()
         for at, found in answers:
@@ -287,13 +299,12 @@ def frontier(book: Book, *, points: int = POINTS, progress: Callable[[str], None
         if kept:
             curves.append(FrontierCurve(axis, tuple(kept)))
     say("the ladder")
-    optima = [asked.best_if_certain(k) for k in range(len(asked.outlook.scenarios))]
     return Frontier(
         book,
         asked.outlook,
         tuple(curves),
         _ladder(asked, plan),
-        tuple(_optimum(asked, plan, k, best) for k, best in enumerate(optima)),
+        tuple(_optima(asked, plan)) if asked.knows_scenarios else (),
         measured.point(0.0, asked.held),
         measured.point(0.0, plan),
         tuple(gaps),
@@ -302,6 +313,8 @@ def frontier(book: Book, *, points: int = POINTS, progress: Callable[[str], None
 
 AXES = {
     "risk_aversion": "risk aversion",
+    "relative_risk_aversion": "risk aversion",
+    "cvar_weight": "weight of the tail",
     "answer": "caution about the answer",
     "regime": "caution about the regime",
     "both": "caution about both",
@@ -310,25 +323,21 @@ AXES = {
 
 
 def _refuse_impossible(book: Book) -> None:
-    """Raise where a plan is no one optimum of return and risk.
+    """Raise where no return is traded for anything.
 
     Raises:
         BadMandate: with the reason.
     """
-    objective, breaches = book.settings.mandate.objective, []
-    if book.settings.uses_tree:
-        rule = "is solved on a decision tree, and a frontier is of plans of one decision"
-        cure = "choose return_minus_risk without [horizon] reviews; `allocator caution` asks how much caution of a tree"
-        breaches.append(setting_breach("mandate.objective", objective, rule, cure))
-    elif not book.settings.mandate.traits.uses_returns:
+    if not book.settings.mandate.traits.uses_returns:
         rule = "looks at no return, so that no return is traded for risk"
-        breaches.append(setting_breach("mandate.objective", objective, rule, "choose return_minus_risk"))
-    if breaches:
-        raise BadMandate(breaches)
+        objective = book.settings.mandate.objective
+        raise BadMandate([setting_breach("mandate.objective", objective, rule, "choose return_minus_risk")])
 
 
-class _Question:
+class _OneDecision:
     """The book's question, asked again with another mandate or belief; answers are trades, in parts of the account."""
+
+    points, knows_scenarios = POINTS, True
 
     def __init__(self, book: Book) -> None:
         self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
@@ -337,7 +346,8 @@ class _Question:
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)
         self.held = replace(no_trade(book), values=book.weights, cash=book.cash / book.value, value_before=1.0)
-        self._limits = Limits.of(book)
+        whole = ambiguity_set(at_full_caution(book), self.outlook) if book.settings.question else self.mandate.ambiguity
+        self.cautious, self._limits = self.mandate.wanting(ambiguity=whole), Limits.of(book)
         self._answers = Reoptimizer(PlanProblem(self.start, self.outlook, self.mandate, self._limits))
 
     def best(self, mandate: Mandate, outlook: Outlook | None = None) -> Trade | UnsolvedProblem:
@@ -352,23 +362,29 @@ class _Question:
         program = Program(self.outlook, self.mandate)
         return solve_certified(program, self.start, self.outlook, self.mandate, self._limits)[0]
 
-    def best_within(self, level: float, k: int | None = None) -> Trade | UnsolvedProblem:
+    def by_aversion(self, points: int) -> tuple[str, list[tuple[float, Trade | UnsolvedProblem]]]:
+        """Along the aversion to risk."""
+        return "risk_aversion", _by_aversion(self, points)
+
+    def guarded(self, answer: float, regime: float) -> Trade | UnsolvedProblem:
+        """The best at so much of the whole radius about each axis."""
+        return self.best(self.mandate.wanting(ambiguity=self.cautious.ambiguity.at_caution(answer, regime)))
+
+    def within(self, level: float, k: int | None = None) -> Trade | UnsolvedProblem:
         """The best with so much turnover at most, for the belief or as if scenario k were certain."""
         mandate, outlook = (self.mandate, self.outlook) if k is None else self.if_certain(k)
-        return self.best(self._capped(mandate, level), outlook)
+        return self.best(_capped(mandate, level), outlook)
 
-    def least_turnover(self) -> float:
-        """What must be traded to keep every rule, to a basis point above."""
-        rules = ElasticProgram(self.start, self.outlook, self._capped(self.mandate, 0.0))
-        own = len(self.mandate.rows.labels)  # its first row is behind all others
-        place = next(i for i, member in enumerate(rules.members) if own in member.rows)
-        others = [i for i in range(len(rules.members)) if i != place]
-        found = rules.elastic({place: 1.0}, kept=others)
-        return 0.0 if found is None else max(round_loosened(float(found.by[place]), 1.0), 0.0)
+    def loss(self, trade: Trade, part: float | None = None) -> float:
+        """By the book's objective, or with its set at a part of the whole."""
+        own = self.mandate if part is None else self.cautious
+        if part is not None:
+            own = own.wanting(ambiguity=Singleton() if part == 0 else own.ambiguity)
+        return own.loss(trade, self.outlook)
 
-    @staticmethod
-    def _capped(mandate: Mandate, level: float) -> Mandate:
-        return replace(mandate, linear_rules=(*mandate.linear_rules, Turnover(level)))
+    def today(self, trade: Trade) -> Trade:
+        """What is traded today."""
+        return trade
 
     def if_certain(self, k: int) -> tuple[Mandate, Outlook]:
         """The question if scenario k were certain."""
@@ -376,50 +392,8 @@ class _Question:
         certain[k] = 1.0
         return self.mandate.wanting(ambiguity=Singleton()), replace(self.outlook, probabilities=certain)
 
-    def best_if_certain(self, k: int) -> Trade | UnsolvedProblem:
-        """The best trade for scenario k."""
-        return self.best(*self.if_certain(k))
 
-
-class _Measured:
-    """Points measured against the plan, the plan that trusts the belief, and the whole set."""
-
-    def __init__(self, book: Book, asked: _Question, plan: Trade) -> None:
-        self._book, self._asked, self._plan = book, asked, plan
-        mandate = asked.mandate
-        self._axes = dict(_radii(book, asked))
-        self._whole = next(reversed(self._axes.values()))(1.0) if self._axes else mandate.ambiguity
-        nominal = asked.best(mandate.wanting(ambiguity=Singleton()))
-        self._trusting = plan if isinstance(nominal, UnsolvedProblem) else nominal
-
-    def axes(self, points: int) -> Iterator[tuple[str, Iterable[tuple[float, Trade | UnsolvedProblem]]]]:
-        """Each axis with the answers along it."""
-        asked = self._asked
-        yield "risk_aversion", _by_aversion(asked, points)
-        for axis, at_part in self._axes.items():
-            parts = np.linspace(0.0, 1.0, points).tolist()
-            yield axis, [(part, asked.best(asked.mandate.wanting(ambiguity=at_part(part)))) for part in parts]
-
-    def point(self, at: float, trade: Trade) -> FrontierPoint:
-        """One point."""
-        asked, mandate = self._asked, self._asked.mandate
-        guarded = mandate.wanting(ambiguity=self._whole)
-        right, wrong = (
-            mandate.loss(trade, asked.outlook) - mandate.loss(self._trusting, asked.outlook)
-            for mandate in (mandate.wanting(ambiguity=Singleton()), guarded)
-        )
-        return FrontierPoint(
-            at,
-            return_figures(asked.outlook, guarded, trade),
-            right * 1e4,
-            -wrong * 1e4,
-            turnover(trade),
-            distance(trade, self._plan),
-            tuple(map(float, trade.all_weights)),
-        )
-
-
-def _by_aversion(asked: _Question, points: int) -> list[tuple[float, Trade | UnsolvedProblem]]:
+def _by_aversion(asked: _OneDecision, points: int) -> list[tuple[float, Trade | UnsolvedProblem]]:
     """The plans from the highest aversion to risk to none: the ends, then one between the two neighbours that are
     furthest apart, at the aversion to which both are equally good. What is better than either is found so, if anything
     is (Cohon 1978, the non-inferior set estimation).
@@ -457,6 +431,140 @@ def _by_aversion(asked: _Question, points: int) -> list[tuple[float, Trade | Uns
     return [*lost, *((one[0], one[3]) for one in known)]
 
 
+class _Reviewed:
+    """The same of a tree of decisions; answers are policies. What a scenario would bring is not asked: policies trade
+    again as news comes.
+    """
+
+    points, knows_scenarios = 6, False
+
+    def __init__(self, book: Book) -> None:
+        self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
+        self._book, self._limits, self._reviews = book, Limits.of(book), build_review_tree(book, self.outlook)
+        self._own = self._staged(book)
+        full = at_full_caution(book) if book.settings.question else book
+        self._sets = build_multistage_mandate(full, self.outlook, reviews=self._reviews).ambiguities
+        self.mandate, self._around = self._own.mandates[0], self._own.around
+        self.cautious = self.mandate.wanting(ambiguity=self._sets[0].of_scenarios)
+        nothing = 0 * self.start.holdings
+        try:
+            self.held = policy_after_first_trades(self._own, self.start, nothing, self._limits, ruled=False)
+        except Infeasible:  # nothing that is done later would keep the rules
+            self.held = buy_and_hold_policy(self._own, self.start, nothing, ruled=False)
+
+    def _staged(self, book: Book) -> MultistageMandate:
+        own = build_multistage_mandate(book, self.outlook, reviews=self._reviews)
+        return with_hindsight(own, self.start, self._limits)
+
+    def _solved(self, staged: MultistageMandate) -> Policy:
+        """The policy, risk on the way being charged first around the one before."""
+        nearby = charged_nearby(replace(staged, around=self._around), self.start, self._limits)
+        policy = solve_policy(nearby, self.start, self._limits)
+        self._around = policy.own_path
+        return policy
+
+    def _tried(self, staged: MultistageMandate) -> Policy | UnsolvedProblem:
+        try:
+            return self._solved(staged)
+        except (Infeasible, NotSolved) as error:
+            return UnsolvedProblem(type(error).__name__, str(error))
+
+    def plan(self) -> Policy:
+        """The book's policy."""
+        return self._solved(self._own)
+
+    def by_aversion(self, points: int) -> tuple[str, list[tuple[float, Policy | UnsolvedProblem]]] | None:
+        """Along what the objective weighs risk by; None where it has no such number."""
+        wanted = self._book.settings.mandate
+        key = next((key for key in _WEIGHED if key in wanted.traits.keys), None)
+        if key is None:
+            return None
+        spread = _WEIGHED[key]
+        stated = float(getattr(wanted, key) or 1.0)
+        found = list[tuple[float, Policy | UnsolvedProblem]]()
+        steps = np.linspace(1.0, 0.0, points) if spread is None else stated * np.geomspace(spread, 1 / spread, points)
+        for at in (float(f"{step:.2g}") for step in steps):  # a power of few digits is an exact cone
+            settings = self._book.settings.model_copy(update={"mandate": wanted.model_copy(update={key: at})})
+            found.append((at, self._tried(self._staged(replace(self._book, settings=settings)))))
+        return key, found
+
+    def guarded(self, answer: float, regime: float) -> Policy | UnsolvedProblem:
+        """The best at so much of the whole radius about each axis."""
+        return self._tried(replace(self._own, ambiguities=self._at(answer, regime)))
+
+    def _at(self, answer: float, regime: float) -> tuple[Ambiguity, ...]:
+        return tuple(one.at_caution(answer, regime) for one in self._sets)
+
+    def within(self, level: float, k: int | None = None) -> Policy | UnsolvedProblem:
+        """The best with so much turnover today at most."""
+        del k
+        today, *later = self._own.mandates
+        return self._tried(replace(self._own, mandates=(_capped(today, level), *later)))
+
+    def loss(self, policy: Policy, part: float | None = None) -> float:
+        """Minus its certainty equivalent under the book's sets, or under a part of the whole."""
+        if part is None:
+            return -policy.equivalent
+        losses = policy.under(self._at(part, part)).losses
+        return -self._own.utility.equivalent(float(losses[0]))
+
+    def today(self, policy: Policy) -> Trade:
+        """What is traded today."""
+        return policy.trade(0)
+
+
+_WEIGHED: Mapping[str, float | None] = {"relative_risk_aversion": 4.0, "risk_aversion": 8.0, "cvar_weight": None}
+"""What objectives of a tree weigh risk by: so many times the book's own and as small a part of it; else from 1 to 0."""
+_Asked: TypeAlias = _OneDecision | _Reviewed
+
+
+def _capped(mandate: Mandate, level: float) -> Mandate:
+    return replace(mandate, linear_rules=(*mandate.linear_rules, Turnover(level)))
+
+
+def _least_turnover(asked: _Asked) -> float:
+    """What must be traded today to keep every rule, to a basis point above."""
+    mandate, capped = asked.mandate, _capped(asked.mandate, 0.0)
+    rules = ElasticProgram(asked.start, asked.outlook, capped)
+    own = len(mandate.rows.labels)  # its first row is behind all others
+    place = next(i for i, member in enumerate(rules.members) if own in member.rows)
+    others = [i for i in range(len(rules.members)) if i != place]
+    found = rules.elastic({place: 1.0}, kept=others)
+    return 0.0 if found is None else max(round_loosened(float(found.by[place]), 1.0), 0.0)
+
+
+class _Measured:
+    """Points measured against the plan, the plan that trusts the belief, and the whole set."""
+
+    def __init__(self, book: Book, asked: Any, plan: Any) -> None:
+        self._asked, self._plan = asked, asked.today(plan)
+        self._axes = dict(_radii(book, asked))
+        nominal = asked.guarded(0.0, 0.0) if self._axes else plan
+        trusting = plan if isinstance(nominal, UnsolvedProblem) else nominal
+        self._right, self._wrong = (asked.loss(trusting, part) for part in (0.0, 1.0))
+
+    def axes(self, points: int) -> Iterator[tuple[str, Iterable[tuple[float, Any]]]]:
+        """Each axis with the answers along it."""
+        if (by_aversion := self._asked.by_aversion(points)) is not None:
+            yield by_aversion
+        for axis, (answer, regime) in self._axes.items():
+            parts = np.linspace(0.0, 1.0, points).tolist()
+            yield axis, ((part, self._asked.guarded(part * answer, part * regime)) for part in parts)
+
+    def point(self, at: float, answer: Any) -> FrontierPoint:
+        """One point."""
+        asked, trade = self._asked, self._asked.today(answer)
+        return FrontierPoint(
+            at,
+            return_figures(asked.outlook, asked.cautious, trade),
+            (asked.loss(answer, 0.0) - self._right) * 1e4,
+            (self._wrong - asked.loss(answer, 1.0)) * 1e4,
+            turnover(trade),
+            distance(trade, self._plan),
+            tuple(map(float, trade.all_weights)),
+        )
+
+
 def turnover(trade: Trade) -> float:
     """The larger of purchases and sales, as a fraction of the account."""
     return max(float(trade.bought.sum()), float(trade.sold.sum())) / trade.value_before
@@ -467,51 +575,52 @@ def distance(one: Trade, other: Trade) -> float:
     return float(np.abs(one.all_weights - other.all_weights).sum()) / 2
 
 
-def _radii(book: Book, asked: _Question) -> Iterator[tuple[str, Callable[[float], Ambiguity]]]:
-    """Each axis of caution, and its set at a part of the whole radius; none where there is no radius to change."""
+def _radii(book: Book, asked: _Asked) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Each axis of caution as how much of it is about the answer and the regime; none where no radius can change."""
+    whole = asked.cautious.ambiguity
     if book.settings.question is None:
-        own = asked.mandate.ambiguity
-        if own.reach > 0:
-            yield "set", lambda part: own.at_caution(part, part)
+        if whole.reach > 0:
+            yield "set", (1.0, 1.0)
         return
-    whole = ambiguity_set(at_full_caution(book), asked.outlook)
-    yield ABOUT[0], lambda part: whole.at_caution(part, 0.0)
+    yield ABOUT[0], (1.0, 0.0)
     if any(reach > 0 for reach in (whole.regime_reach(book.settings.hypotheses) or {}).values()):
-        yield ABOUT[1], lambda part: whole.at_caution(0.0, part)
-        yield "both", lambda part: whole.at_caution(part, part)
+        yield ABOUT[1], (0.0, 1.0)
+        yield "both", (1.0, 1.0)
 
 
-def _optimum(asked: _Question, plan: Trade, k: int, best: Trade | UnsolvedProblem) -> ScenarioOptimum:
-    name, probability = asked.outlook.scenarios[k], float(asked.outlook.probabilities[k])
-    if isinstance(best, UnsolvedProblem):
-        return ScenarioOptimum(name, probability, None, None, None, None, None)
-    mandate, outlook = asked.if_certain(k)
-    least = mandate.loss(best, outlook)
-    return ScenarioOptimum(
-        name, probability, -least, distance(asked.held, best), distance(plan, best),
-        mandate.loss(asked.held, outlook) - least, mandate.loss(plan, outlook) - least,
-    )  # fmt: skip
+def _optima(asked: _OneDecision, plan: Trade) -> Iterator[ScenarioOptimum]:
+    for k, (name, probability) in enumerate(zip(asked.outlook.scenarios, asked.outlook.probabilities, strict=True)):
+        mandate, outlook = asked.if_certain(k)
+        best = asked.best(mandate, outlook)
+        if isinstance(best, UnsolvedProblem):
+            yield ScenarioOptimum(name, float(probability), None, None, None, None, None)
+            continue
+        least = mandate.loss(best, outlook)
+        yield ScenarioOptimum(
+            name, float(probability), -least, distance(asked.held, best), distance(plan, best),
+            mandate.loss(asked.held, outlook) - least, mandate.loss(plan, outlook) - least,
+        )  # fmt: skip
 
 
-def _ladder(asked: _Question, plan: Trade) -> tuple[Rung, ...]:
+def _ladder(asked: Any, plan: Any) -> tuple[Rung, ...]:
     """From what is held to the plan, beginning with the least turnover at which a plan keeps the rules."""
-    least, most = asked.least_turnover(), turnover(plan)
+    least, most = _least_turnover(asked), turnover(asked.today(plan))
     step = next((rung for rung in _RUNGS if most - least <= rung * _MOST_RUNGS), most)
     levels = [step * rung for rung in range(1, int(np.ceil(most / step - 1e-9))) if step * rung > least + _NOTHING]
     if 0 < least < most - _NOTHING:
         levels.insert(0, least)
-    at_most = [(0.0, asked.held), *((level, asked.best_within(level)) for level in levels), (most, plan)]
-    return tuple(_rung(asked, level, trade) for level, trade in at_most if not isinstance(trade, UnsolvedProblem))
+    at_most = [(0.0, asked.held), *((level, asked.within(level)) for level in levels), (most, plan)]
+    return tuple(_rung(asked, level, answer) for level, answer in at_most if not isinstance(answer, UnsolvedProblem))
 
 
-def _rung(asked: _Question, level: float, trade: Trade) -> Rung:
-    certain = list[float | None]()
-    for k in range(len(asked.outlook.scenarios)):
-        own = asked.best_within(level, k) if level else asked.held
+def _rung(asked: Any, level: float, answer: Any) -> Rung:
+    certain, held, trade = list[float | None](), asked.today(asked.held), asked.today(answer)
+    for k in range(len(asked.outlook.scenarios) if asked.knows_scenarios else 0):
+        own = asked.within(level, k) if level else held
         mandate, outlook = asked.if_certain(k)
         lost = None if isinstance(own, UnsolvedProblem) else mandate.loss(own, outlook)
-        certain.append(None if lost is None else mandate.loss(asked.held, outlook) - lost)
-    before, after = (asked.outlook.portfolio_returns(one.values, one.cash) + one.value for one in (asked.held, trade))
-    gain = asked.mandate.loss(asked.held, asked.outlook) - asked.mandate.loss(trade, asked.outlook)
+        certain.append(None if lost is None else mandate.loss(held, outlook) - lost)
+    before, after = (asked.outlook.portfolio_returns(one.values, one.cash) + one.value for one in (held, trade))
     kept = all(reading.excess <= _KEEPS for reading in asked.mandate.readings(trade, asked.outlook))
+    gain = asked.loss(asked.held) - asked.loss(answer)
     return Rung(level, gain, tuple(map(float, after - before)), tuple(certain), kept)

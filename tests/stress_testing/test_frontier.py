@@ -218,12 +218,37 @@ def test_points_without_a_plan_are_told_with_their_span_and_reason(found: Fronti
     assert found.curves[0].points[0].at < gap.low
 
 
-def test_a_plan_that_is_no_one_optimum_of_return_and_risk_has_no_frontier() -> None:
-    with pytest.raises(BadMandate, match="is solved on a decision tree"):
-        frontier(load("tests/plain_books/listed", overrides=["mandate.objective=log"]))
+def test_an_objective_that_looks_at_no_return_has_no_frontier() -> None:
     least = stated(stated(quiet_book(1), "robust", set="none", radius=0.0), "mandate", objective="minimum_variance")
     with pytest.raises(BadMandate, match="looks at no return"):
         frontier(least)
+
+
+def test_a_tree_of_decisions_has_its_policies_along_the_same_axes(root: Path) -> None:
+    asked = [*with_caution(0.5, 0.5), "mandate.objective=crra", "mandate.relative_risk_aversion=3"]
+    book = load(root / "tests" / "plain_books" / "reviewed", overrides=asked)
+    found, study = frontier(book, points=3), allocator.caution_study(book)
+    curves = {curve.axis: curve.points for curve in found.curves}
+
+    assert list(curves) == ["relative_risk_aversion", "answer", "regime", "both"]
+    assert [one.at for one in curves["relative_risk_aversion"]] == [12.0, 3.0, 0.75]
+    assert curves["relative_risk_aversion"][1].distance == pytest.approx(0.0, abs=1e-5)
+    rows = study.curves[-1].rows
+    for one, row in zip(curves["both"], (rows[0], rows[5], rows[10]), strict=True):
+        assert one.cost_bps == pytest.approx(row.cost_bps, abs=2e-2)
+        assert one.protection_bps == pytest.approx(row.protection_bps, abs=2e-2)
+    assert found.optima == ()
+    assert found.plan.turnover == pytest.approx(study.own.turnover, abs=1e-6)
+    after = [rung.gain for rung in found.ladder if rung.keeps_rules]
+    assert (np.diff(after) > -1e-7).all()
+    assert found.ladder[-1].turnover == pytest.approx(found.plan.turnover)
+    assert all(rung.if_certain == () for rung in found.ladder)
+
+
+def test_without_a_number_that_weighs_risk_a_tree_has_no_curve_of_it() -> None:
+    found = frontier(load("tests/plain_books/listed", overrides=["mandate.objective=log"]), points=2)
+    assert "relative_risk_aversion" not in [curve.axis for curve in found.curves]
+    assert found.document()["scenarios"] == []
 
 
 def test_limits_that_conflict_are_told_as_rebalance_tells_them() -> None:
