@@ -142,10 +142,12 @@ def certify(
     prices: DualCertificate,
     solved: Solution | Certificate,
     indifference: float = 0.0,
+    bound: float | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
-    `solved` says who found it and that the solver's answer passed the first check.
+    `solved` says who found it and that the solver's answer passed the first check; `bound` is what `lower_bound` gives
+    of these prices, where that is known.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -157,7 +159,7 @@ def certify(
     if target.cash < -TARGET_TOLERANCE * target.value_before or (target.values < 0).any():
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
-    bound = lower_bound(start, outlook, mandate, prices)
+    bound = lower_bound(start, outlook, mandate, prices) if bound is None else bound
     allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
@@ -186,8 +188,8 @@ def certify_solution(
         NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
     """
     target = trade_of_solution(start, mandate, solution.holdings, value)
-    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
-    return target, prices, certify(start, outlook, mandate, target, prices, solution)
+    prices, bound = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
+    return target, prices, certify(start, outlook, mandate, target, prices, solution, bound=bound)
 
 
 def _refuse_unlawful(

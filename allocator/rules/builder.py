@@ -10,7 +10,6 @@ import pandas as pd
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
@@ -39,7 +38,7 @@ TRADING_DAYS = 252
 
 def bucket_shares(book: Book, bucket: str) -> Vector:
     """(N,) how much of each instrument counts towards a bucket."""
-    return bucket_counts(book.exposures, bucket)
+    return book.bucket_shares.get(bucket, np.zeros(len(book.instruments)))
 
 
 def locked_names(book: Book) -> dict[str, date]:

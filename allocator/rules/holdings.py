@@ -90,7 +90,7 @@ class _WeightLimit(OneLimit, LinearRule):
     @property
     def ids(self) -> Sequence[RuleId]:
         """With the key that is shared."""
-        return [replace(one, shared=self.shared) for one in super().ids]
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", self.name, self.key, self.shared)]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
@@ -104,7 +104,15 @@ class _WeightLimit(OneLimit, LinearRule):
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The group's share of the account after the trades."""
         del outlook
-        return self._measured((float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value)
+        return self._measured(self._share(trade))
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """The same share against its limit."""
+        del outlook
+        return np.array([self.sense * (self._share(trade) - self.limit)])
+
+    def _share(self, trade: Trade) -> float:
+        return (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
 
 
 class WeightAtMost(_WeightLimit):

@@ -102,14 +102,17 @@ def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str
             yield Breach.of(table, f"says what {own} says", "keep one of the two columns", column=column)
 
 
-def bucket_counts(exposures: pd.DataFrame, bucket: str) -> Vector:
-    """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
-    counts = (exposures["bucket"].to_numpy(dtype=object) == bucket).astype(np.float64)
-    column = next((column for column in share_columns(bucket) if column in exposures), None)
-    if column is not None:
-        shares = exposures[column].to_numpy(dtype=np.float64)
-        counts = np.where(np.isnan(shares), counts, shares)
-    return counts
+def bucket_counts(exposures: pd.DataFrame, *buckets: str) -> list[Vector]:
+    """How much of each row counts towards buckets: its share where that is given, else all or nothing by the label."""
+    labels, found = exposures["bucket"].to_numpy(dtype=object), list[Vector]()
+    for bucket in buckets:
+        counts = (labels == bucket).astype(np.float64)
+        column = next((column for column in share_columns(bucket) if column in exposures), None)
+        if column is not None:
+            shares = exposures[column].to_numpy(dtype=np.float64)
+            counts = np.where(np.isnan(shares), counts, shares)
+        found.append(counts)
+    return found
 
 
 def check_cash_shares(draft: Draft) -> Iterator[Breach]:
@@ -297,7 +300,7 @@ def _uncounted(draft: Draft, name: str, kind: str) -> str | None:
         members = draft.settings.groups.get(name)
         none = isinstance(members, dict) and bool(members) and not any(members.values())
         return "give a member a share above 0, or remove the rule" if none else None
-    if name not in draft.settings.buckets.names or (bucket_counts(draft.risky, name) > 0).any():
+    if name not in draft.settings.buckets.names or (bucket_counts(draft.risky, name)[0] > 0).any():
         return None
     return "correct the labels and shares of exposures.csv, or remove the rule"
 

@@ -103,7 +103,7 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
     for own in shock.expect:
         yield from _no_name((*place, "expect"), own, there.cash, there.known, "instrument, bucket or group")
         is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
-        if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
+        if is_bucket and not (bucket_counts(there.exposures, own)[0] > 0).any():
             yield _nobody(there, dotted_key(*place, "expect", own), own)
 
 
