@@ -228,8 +228,8 @@ def show_comparison(document: ComparisonDocument, *, full: bool = False) -> None
     out, names = console(), sorted(document["weights"][:-1], key=lambda row: (-abs(row["b"] - row["a"]), -row["a"]))
     most = len(names) if full else min(len(names), LINES // 4)
     parts = list(_comparison(document, names, most, full=full))
-    while not full and most > _FEWEST and count_lines(out, parts) > LINES:
-        most -= 1
+    while not full and most > _FEWEST and (over := count_lines(out, parts) - LINES) > 0:
+        most = max(_FEWEST, most - max(1, over // 2))  # a name has a line of weights, and one of parts
         parts = list(_comparison(document, names, most, full=full))
     for part in parts:
         out.print(part)
