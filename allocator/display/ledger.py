@@ -12,6 +12,8 @@ from rich.text import Text
 from allocator.display.console import (
     console,
     count_lines,
+    describe_columns,
+    fit_table,
     format_money,
     format_percent,
     format_signed,
@@ -45,18 +47,23 @@ def show_history(document: HistoryDocument) -> None:
     shown = f", the last {len(runs)} of them" if len(runs) < document["total"] else ""
     out.print(Text(f"{document['ledger']}: {_count(document['total'], 'run')}{shown}", style="bold"))
     if runs:
-        made = table(
-            "run", "as of", "book", "orders", "turnover", "adverse", "approved", right=("orders", "turnover", "adverse")
-        )
+        heads = ("run", "as of", "book", "orders", "turnover", "adverse", "state")
+        made = table(*heads, right=("orders", "turnover", "adverse"), compact=True)
         for run in runs:
+            state = "applied" if run["applied"] else "approved" if run["approvals"] else ""
             made.add_row(
                 run["run_id"], run["as_of"], _book(run), str(run["orders"]), format_percent(run["turnover"]),
-                format_percent(run["adverse_expected_return"]), "yes" if run["approvals"] else "",
+                format_percent(run["adverse_expected_return"]), state,
             )  # fmt: skip
-        out.print(made)
-        out.print("adverse: expected return under adverse probabilities, after the orders.")
+        shown_table = fit_table(out, made, "adverse", "book")  # a name of a scheduler is long, and is what is asked for
+        out.print(shown_table)
+        if told := describe_columns(shown_table, _HEADS):
+            out.print(told)
     if document["head"] is not None:
         out.print(f"head {document['head']}", soft_wrap=True)
+
+
+_HEADS = {"adverse": "adverse: expected return under adverse probabilities, after the orders."}
 
 
 def _book(run: Mapping[str, Any]) -> str:
@@ -123,6 +130,9 @@ def show_run(document: ShowDocument) -> None:
             )
     for line in _approvals(document["approvals"]):
         out.print(line)
+    if (applied := document["applied"]) is not None:
+        made = f"{_count(applied['fills'], 'fill')}, turnover {format_percent(applied['turnover'])}"
+        out.print(f"Applied {applied['recorded']}, entry {applied['sequence']}: {made}.")
 
 
 def _in_short(value: str) -> str:
@@ -183,9 +193,11 @@ def show_application(document: ApplyDocument) -> None:
         f"{taken}; turnover {format_percent(document['turnover'])}."
     )
     out.print(f"Cash was {document['cash_before']:z,.2f} and is {document['cash_after']:z,.2f}.")
-    for one in document["unfilled"]:
+    for one in document["unfilled"][:_ORDERS]:
         left = one["ordered"] - one["filled"]
         out.print(f"Not filled: {one['side']} {left:z,.10g} of {one['ordered']:z,.10g} {one['instrument']}.")
+    if rest := document["unfilled"][_ORDERS:]:
+        out.print(f"and {_count(len(rest), 'order')} more not filled, or in part; --json has all")
     if document["not_read"]:
         out.print(f"Columns that were not read: {', '.join(document['not_read'])}.")
     out.print(f"wrote {document['written']}", soft_wrap=True)
