@@ -409,7 +409,7 @@ _DONE = {
     "settled",
 }
 _DEARER = 20
-"""Times the run's price that a fill's may be: in a day it may fall to next to nothing, and pence are 100 times pounds."""
+"""Times the run's price that a fill's may be: in a day it may fall to nothing, and pence are 100 times pounds."""
 _LARGE = Decimal(10) ** 15
 """No order is of as much, and cents of more than that are none."""
 _LITTLE = 1000
