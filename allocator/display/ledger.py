@@ -20,7 +20,6 @@ from allocator.display.console import (
     heading,
     table,
 )
-from allocator.plan.plan import FIGURES
 
 if TYPE_CHECKING:
     from allocator.ledger.comparison import ComparisonDocument
@@ -310,6 +309,8 @@ def _side_by_side(document: ComparisonDocument, rows: Sequence[Mapping[str, Any]
 
 
 def _figure(row: Mapping[str, Any]) -> str:
+    from allocator.plan.plan import FIGURES  # with all that makes a plan, which other screens of a ledger do without
+
     return next((one.label for one in FIGURES if one.name == row["figure"] and one.label), str(row["figure"]))
 
 

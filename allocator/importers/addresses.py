@@ -143,9 +143,9 @@ def _environment(variable: re.Match[str]) -> str:
 
 
 def _database_file(path: Path) -> str:
-    from allocator.tables.files import is_plain_file, names_in  # with pandas, which the ledger does without
+    if not os.path.isfile(path):  # noqa: PTH113  # also of a name that no file can have
+        from allocator.tables.files import is_plain_file, names_in  # with pandas, which the ledger does without
 
-    if not is_plain_file(path):
         files = [name for name in names_in(path.parent) if is_plain_file(path.parent / name)]
         near = closest_name(path.name, files, by_stem=True)
         cure = f"did you mean {near!r}?" if near else "put the file there; a path is relative to the folder of the book"

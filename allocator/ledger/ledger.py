@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import zlib
@@ -410,7 +411,8 @@ class Ledger:
         except Exception as error:
             if not _of_database(error):
                 raise
-            fault = database_said(error, self._secrets, reached=reached, otherwise=_LOOK, cures=_CURES)
+            cures = {**_CURES, **(_OF_WRITING if writes else {})}
+            fault = database_said(error, self._secrets, reached=reached, otherwise=_LOOK, cures=cures)
             if _OTHER_TABLES.search(f"{getattr(getattr(error, 'orig', None), 'sqlstate', None)} {fault[0]}"):
                 fault = "has other tables than this release writes", _OTHER_RELEASE
         raise BadInput(
@@ -446,12 +448,15 @@ _RESTORE = "restore the ledger from a copy, and find out who changed it"
 _RECORD = "record one with `allocator rebalance BOOK --record`"
 _LOOK = "look at the database; nothing was recorded"
 _CURES = {
-    "^25006|^42501|readonly": "let this user write to it, or name another ledger",
-    "^53100|is full": "make room where the ledger is; nothing was recorded",
     "^57014|interrupted": "ask again, or let who keeps the database allow more time",
     "unable to open": "make its folder, or look at the rights of the folder and the file",
+    'database ".*" does not exist': "make the database, or look at the spelling of its name",
 }
 """Of what is otherwise than where a table is read."""
+_OF_WRITING = {
+    "^25006|^42501|readonly": "let this user write to it, or name another ledger",
+    "^53100|is full": "make room where the ledger is; nothing was recorded",
+}
 _CUT = (
     "no entry has this hash: the tail of the ledger was cut, or it was written anew",
     "restore the ledger from a copy that has it",
@@ -570,8 +575,6 @@ def find_ledger(stated: str | None) -> Ledger:
     Raises:
         BadInput: the address holds a password or is none, or the book names no ledger.
     """
-    from allocator.tables.files import is_folder  # with pandas, which the ledger does without
-
     if stated is None:
         own = Path("book.toml").is_file() and _of_book(Path())
         return own or Ledger(DEFAULT, Path(DEFAULT))
@@ -579,7 +582,7 @@ def find_ledger(stated: str | None) -> Ledger:
         if fault := address_fault(stated):
             raise BadInput([Breach("--ledger", None, None, None, *fault)])
         return Ledger(stated, url=stated)
-    if not is_folder(Path(stated)):
+    if not os.path.isdir(stated):  # noqa: PTH112  # a Path would not be asked for a name that none can have
         return Ledger(stated, Path(stated))
     if (named := _of_book(Path(stated))) is None:
         cure = "write [ledger] into its book.toml, or name the file: --ledger ledger.db"

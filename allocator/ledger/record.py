@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import platform
 import re
 import sys
@@ -271,9 +272,7 @@ def history_document(ledger: Ledger, last: int | None) -> HistoryDocument:
 
 def show_document(ledger: Ledger, run_id: str) -> ShowDocument:
     """A run with all that was recorded; of the path of a folder that --run-id made, what that holds."""
-    from allocator.tables.files import is_plain_file
-
-    if is_plain_file(Path(run_id, "run.json")):
+    if os.path.isfile(Path(run_id, "run.json")):  # noqa: PTH113  # a Path would not be asked for a name that none can have
         from allocator.plan.runs import run_of_folder
 
         made, plan = run_of_folder(Path(run_id))
