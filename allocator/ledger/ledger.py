@@ -334,7 +334,8 @@ class Ledger:
 
     def _refuse_twice(self, connection: Connection, run_id: str, run_hash: str) -> None:
         if self._about(connection, APPLIED, run_id, run_hash):
-            rule, cure = "was applied before: its trades are in the holdings", "rebalance again, and apply that run"
+            rule = "was applied before: its trades are in the holdings"
+            cure = "rebalance again, and apply that run; what was filled later belongs into the table of holdings"
             raise BadInput([Breach("RUN", None, None, run_id, rule, cure)])
 
     def _contents(self, connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:

@@ -254,12 +254,16 @@ class SolverSection(SettingsSection):
     )
 
 
-def _names_a_file(name: str) -> str:
+def _names_a_file(name: str, *, address: str = "{ url = …, query = … }", example: str = "holdings.csv") -> str:
     if "://" in name:  # not shown: it may hold a password
-        raise ValueError("is the address of a database, not a file; write { url = …, query = … }")
+        raise ValueError(f"is the address of a database, not a file; write {address}")
     if not name.strip() or not name.isprintable():
-        raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
+        raise ValueError(f"must name a file in visible characters; write for example {example}, or remove the key")
     return name
+
+
+def _names_a_ledger(name: str) -> str:
+    return _names_a_file(name, address="it as url = …, instead of path", example="ledger.db")
 
 
 FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra={"minLength": 1})]
@@ -291,7 +295,9 @@ class QueryTable(SettingsSection):
 class LedgerSection(SettingsSection):
     """Where every rebalance is recorded, and whether its orders wait for a note of approval."""
 
-    path: FileName = Field(default="ledger.db", description="a file of SQLite, relative to the book's folder")
+    path: Annotated[str, AfterValidator(_names_a_ledger), Field(json_schema_extra={"minLength": 1})] = Field(
+        default="ledger.db", description="a file of SQLite, relative to the book's folder"
+    )
     url: Annotated[str, AfterValidator(_tells_no_password)] | None = Field(
         default=None, description="instead of path the address of a database, with ${NAME} for what is secret"
     )

@@ -585,6 +585,8 @@ def test_a_full_disk_leaves_the_ledger_whole_and_no_orders(listed: Folder, run: 
         ('url = "postgresql+psycopg://ann:s3cret@h/d"', "holds a password"),
         ('url = "mysql://h/d"', "must begin with sqlite:/// or postgresql+psycopg://"),
         ("require_aproval = true", "did you mean 'require_approval'?"),
+        ('path = ""', "write for example ledger.db"),
+        ('path = "sqlite:///a.db"', "write it as url = …, instead of path"),
     ],
 )
 def test_a_ledger_that_the_book_misstates_is_refused_with_the_cure(
