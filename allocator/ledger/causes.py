@@ -24,7 +24,7 @@ from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.precheck import check_obviously_infeasible
 from allocator.multistage.mandate import build_multistage_mandate
-from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import FIGURES, Plan, portfolio_figures
@@ -172,8 +172,7 @@ class _Worth:
         check_obviously_infeasible(book, outlook)
         if book.settings.uses_tree:
             staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
-            nearby = charged_nearby(charged_nearby(staged, start, limits), start, limits)
-            best, mandate = solve_policy(nearby, start, limits), staged.mandates[0]
+            best, mandate = solve_policy(staged, start, limits), staged.mandates[0]
             target, objective = trade_of_solution(start, mandate, best.holdings[0], book.value), best.equivalent
         else:
             compiled = Program if explains else self._compiled
