@@ -163,7 +163,7 @@ class Ledger:
             columns = [column for column in RUNS.c if column.name != "format"]
             rows = connection.execute(select(*columns).order_by(RUNS.c.sequence.desc()).limit(last)).mappings()
             what = ENTRIES.c.kind, ENTRIES.c.run_id
-            notes = select(*what, func.count()).where(ENTRIES.c.kind != "run").group_by(*what)
+            notes = select(*what, func.count()).where(ENTRIES.c.kind.in_(("approval", APPLIED))).group_by(*what)
             noted = {(kind, run_id): number for kind, run_id, number in connection.execute(notes)}
             found = [
                 {

@@ -400,6 +400,11 @@ class OrdersSection(SettingsSection):
             raise ValueError('must tell both sides apart; write sides = { sell = "SELL", buy = "BUY" }')
         if odd := [name for name in self.columns if not name.strip() or not name.isprintable()]:
             raise ValueError(f"has a column without a visible name, {odd[0]!r}; name it as the order system does")
+        if len({name.strip() for name in self.columns}) < len(self.columns):
+            raise ValueError("has two columns that blanks alone tell apart; leave one of them out")
+        said = [*self.sides.values(), *(one.text for one in self.columns.values() if isinstance(one, ConstantColumn))]
+        if odd := [text for text in said if not text.isprintable()]:
+            raise ValueError(f"has {odd[0]!r} in every order, which no order system reads; write visible characters")
         if self.file == "orders.csv":
             raise ValueError("names the file that is there in any case; choose another name")
         return self

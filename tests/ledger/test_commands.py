@@ -450,7 +450,15 @@ def test_orders_are_written_in_the_columns_of_an_order_system_and_no_cell_runs(
         ('columns = { "" = "instrument", B = "side", C = "quantity" }', "a column without a visible name"),
         ('sides = { sell = "X", buy = "X" }\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "tell both"),
         ('file = "orders.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "there in any case"),
-        ('file = "../up.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "orders.file"),
+        (
+            'file = "../up.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }',
+            "must name a .csv file beside orders.csv (got '../up.csv') write for example order_system.csv",
+        ),
+        ('columns = { A = "instrument", "A " = "side", C = "quantity" }', "two columns that blanks alone tell apart"),
+        (
+            'columns = { A = "instrument", B = "side", C = "quantity", D = { text = "\\u0001" } }',
+            "no order system reads",
+        ),
         ("", "columns"),
     ],
 )
