@@ -101,8 +101,11 @@ def value_of_waiting(
     say, missing = progress or (lambda _: None), dict[str, str]()
     say("the policy that decides at every review")
     flexible = solve_policy(staged, start, limits)
+    # risk on the way is charged around the nearest policy there is, where all others are soon at rest
+    staged = replace(staged, around=flexible.around)
     beliefs = without_ambiguity(staged)
     nominal = solve_policy(beliefs, start, limits) if staged.guards else flexible
+    beliefs = replace(beliefs, around=nominal.around)
 
     def tried(name: str, solved: Callable[[], _Solved]) -> _Solved | None:
         say(f"the policy '{name.replace('_', ' ')}'")
