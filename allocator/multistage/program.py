@@ -25,6 +25,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import by_kind, numbers_by_kind
+from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.quadratic_program import TIE_BREAK
@@ -444,7 +445,7 @@ def tradable_names(
 
 
 class _Entries:
-    """Entries of a sparse matrix, placed by hand: stacking sparse blocks costs more than compiling the program."""
+    """Entries of rows, one below the other."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -489,13 +490,10 @@ def _limited_rows(
         # where the node's own part of h, b, s, c, W and W before begins
         own = np.array([node * names + block * part for part in range(3)])
         own = np.append(own, [3 * block + nodes * part + node for part in range(3)])
-        for rule in staged.mandates[node].linear_rules:
-            if rule.untradable:
-                continue  # what may not be traded has no variable
-            found = _rule_entries(rule, names, staged.outlooks[node] if _rows_of(rule, names)[1] else None)
-            begin = rows.begin(len(found.limits))
-            rows.add(begin + found.rows, places[own[found.parts] + found.columns], found.entries)
-            limits.append(found.limits - shape.room)
+        found = _linear(staged.mandates[node], staged.outlooks[node])
+        begin = rows.begin(len(found.limits))
+        rows.add(begin + found.rows, places[own[found.parts] + found.columns], found.entries)
+        limits.append(found.limits - shape.room)
     return rows.matrix(x.width), np.concatenate(limits)
 
 
@@ -509,6 +507,19 @@ class _RuleEntries(NamedTuple):
     limits: Vector
 
 
+@lru_cache(maxsize=256)
+def _linear(mandate: Mandate, outlook: Outlook) -> _RuleEntries:
+    """One node's linear rules; paths through a node, and trees under other sets or utilities, have the same."""
+    names = len(mandate.cost_rates)
+    rules = [rule for rule in mandate.linear_rules if not rule.untradable]  # what may not be traded has no variable
+    each = [_rule_entries(rule, names, outlook if _rows_of(rule, names)[1] else None) for rule in rules]
+    first = np.cumsum([0, *(len(one.limits) for one in each)]).tolist()
+    moved = [one._replace(rows=one.rows + begin) for one, begin in zip(each, first, strict=False)]
+    none = np.zeros(0, dtype=np.int64)
+    every = zip(_RuleEntries(none, none, none, np.zeros(0), np.zeros(0)), *moved, strict=True)
+    return _RuleEntries(*map(np.concatenate, every))
+
+
 @lru_cache(maxsize=1024)
 def _rows_of(rule: LinearRule, names: int) -> tuple[RuleRows, bool]:
     """A rule's rows, and whether they look at what the scenarios bring."""
@@ -518,7 +529,7 @@ def _rows_of(rule: LinearRule, names: int) -> tuple[RuleRows, bool]:
 
 @lru_cache(maxsize=1024)
 def _rule_entries(rule: LinearRule, names: int, outlook: Outlook | None) -> _RuleEntries:
-    """One rule's rows; it has the same ones at most nodes, and in trees under other sets and utilities."""
+    """One rule's rows, placed by hand: stacking sparse blocks costs more than compiling the program."""
     rows, found = _rows_of(rule, names)[0], list[tuple[Any, ...]]()
     rows = rows if outlook is None else rows.on(outlook)
     # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
