@@ -118,8 +118,10 @@ _LADDER = (
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _COARSE = CLARABEL.at(1e3, "CLARABEL at 1000 x tolerance", SMALL_STEPS)
 """Half of the steps are for the last three digits, and a charge linearised around less is as good as at rest."""
-_COARSE_ALLOWED = 1e-4
-"""Its canonical residuals."""
+_COARSE_ALLOWED, _COARSE_REPEATS, _NEARBY = 1e-4, 3, 1e-4
+"""Its canonical residuals, how often it is asked at most, and the change of what wealth at the end counts as by which
+the next answer will be at rest.
+"""
 _ROOMS = (1e-6, 4e-6)
 """Of the account: where what a solver is sure of keeps the limits but for its last digits, how much tighter it is asked
 to keep them."""
@@ -164,18 +166,20 @@ def solve_policy(
 def _charged_nearby(
     staged: MultistageMandate, start: Position | Sequence[Position], limits: Limits, shape: TreeShape = PLAIN
 ) -> MultistageMandate:
-    """The same question with risk on the way charged around what it comes to at a coarse tolerance: once where it was
-    charged around a policy before, else twice. The question itself where it is not charged or nothing is found.
+    """The same question with risk on the way charged around what it comes to at a coarse tolerance, asked until that
+    is charged as it was found. The question itself where it is not charged or nothing is found.
     """
-    first = 1 if staged.around is not None else 2
-    for _ in range(first if staged.utility.path_aversion else 0):
+    for _ in range(_COARSE_REPEATS if staged.utility.path_aversion else 0):
         program = compiled_tree_program(staged, start, shape)
         residuals = program.ask(_COARSE, limits)[1]
         if residuals is None or residuals.worst > _COARSE_ALLOWED:
             break
         v = program.variables
         holdings = np.maximum(v.holdings.value, 0.0).reshape(staged.tree.growth.shape)
-        staged = replace(staged, around=path_wealth(staged, holdings, v.cash.value))
+        own, before = path_wealth(staged, holdings, v.cash.value), staged.first_around
+        staged = replace(staged, around=own)
+        if np.abs(own.counted(staged.tree, own) - before.counted(staged.tree, own)).max() <= _NEARBY:
+            break
     return staged
 
 
