@@ -5,17 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from allocator.commands.options import BookChoice, book_options, file_options, handle_errors_and_json
 from allocator.presentation import Document
-
-if TYPE_CHECKING:
-    from allocator.book.book import Book
-
 
 # `allocator explain BOOK [INSTRUMENT]`: why these orders, why not more, and how wrong we may be.
 #
@@ -99,14 +95,11 @@ def waiting(
     """
     from allocator.display.console import progress_spinner
 
-    def book_at(share: float | None) -> Book:
-        return choice.load(*(() if share is None else (f"horizon.announcement_share={share!r}",)))
-
     with progress_spinner() as say:
         say("loading the solvers")
         from allocator.multistage.value_of_waiting import value_of_waiting_by_share
 
-        found = value_of_waiting_by_share(book_at, shares or (0.0, 1.0), say)
+        found = value_of_waiting_by_share(choice.load(), shares or (0.0, 1.0), say)
     if not as_json:
         from allocator.display.multistage import show_value_of_waiting
 

@@ -21,7 +21,7 @@ from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, PathWealth, build_multistage_mandate
 from allocator.multistage.policy import Policy
-from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -307,9 +307,8 @@ class _Reviewed:
 
     def _solved(self, staged: MultistageMandate) -> Policy:
         """The policy, risk on the way being charged first around the one before."""
-        nearby = charged_nearby(replace(staged, around=self._around), self._start, self._limits)
-        policy = solve_policy(nearby, self._start, self._limits)
-        self._around = policy.own_path
+        policy = solve_policy(replace(staged, around=self._around), self._start, self._limits)
+        self._around = policy.around
         return policy
 
     def loss(self, plan: Policy, answer: float, regime: float) -> float:
