@@ -173,6 +173,7 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
         NotSolved: no solver's answer passes the checks.
     """
     attempts = list[str]()
+    staged.mandates[0].refuse_unchosen()
     ruled = range(staged.tree.nodes if trading else 1)
     stated: Policy | None = None
     if (tail := staged.utility.tail) is not None and staged.tree.nodes == 1:

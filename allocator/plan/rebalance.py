@@ -97,6 +97,10 @@ def _candidates(error: Infeasible, book: Book, outlook: Outlook, *, quick: bool 
     start, stated = Position(book.weights, book.cash / book.value), build_mandate(book, outlook)
     if not error.of_lots:
         conflict = explain_conflict(start, outlook, stated, quick=quick)
+        if conflict is None and stated.few_names is not None:
+            from allocator.few_names.feasibility import names_conflict
+
+            conflict = names_conflict(start, outlook, stated)
         return () if conflict is None else conflict.moves
     members = RelaxedLimits.nothing(start, outlook, stated).members
     little = (one.at(one.stated).further(_MORE[0]) for one in members if one.has_limit)
@@ -307,15 +311,18 @@ def _orders(
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, stated, start = _targets(book, outlook, say, trying, further, explains=explains)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains)
     say("finding whole lots")
     own = found.restrained
     lots, gap, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
+        book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
         work=None if trying is None else trying.work, explains=explains,
     )  # fmt: skip
     found = recertify(found, mandate, given, start, outlook, Limits.of(book))
-    return found, mandate, given, lots, gap, verified_lots(book, outlook, mandate, lots)
+    weighed = verified_lots(book, outlook, mandate, lots)
+    if found.names is not None:  # other names may have better lots
+        gap = max(gap, (mandate.loss(weighed, outlook) - found.names.bound) * 1e4)
+    return found, mandate, given, lots, gap, weighed
 
 
 def _targets(
@@ -326,8 +333,8 @@ def _targets(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, Position]:
-    """Targets, the stated mandate, and where the account stands."""
+) -> tuple[Targets, Position]:
+    """Targets, and where the account stands."""
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     if further:
         members = RelaxedLimits.nothing(start, outlook, stated).members
@@ -336,7 +343,7 @@ def _targets(
     check_obviously_infeasible(book, outlook)
     say("solving")
     compiled = Program if trying is None else partial(trying.compiled, explains=explains)
-    return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), stated, start
+    return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
 
 
 def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
@@ -351,7 +358,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _, _ = _targets(book, outlook, say)
+        found, _ = _targets(book, outlook, say)
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
@@ -381,6 +388,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         binding=binding_rules(outlook, mandate, target, found.prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
         best=found.best,
+        names=found.names,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from allocator.plan.certificate import Certificate, certify, certify_solution
 from allocator.rules import Trade, one_key_one_limit
 from allocator.rules.rows import Position
 from allocator.types import Vector
+
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
 
 # Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
 #
@@ -78,6 +82,10 @@ class Targets:
     best: Trade
     prices: DualCertificate
     restrained: LowTurnoverTargets
+    stated: Mandate
+    """The stated mandate; where it wants few names, once these were chosen."""
+    names: FoundNames | None = None
+    """How they were chosen."""
 
     @property
     def target(self) -> Trade:
@@ -104,7 +112,14 @@ def solve_targets(
         Infeasible: the rules that never give way cannot hold together.
         NotSolved: no solver's solution passes both checks.
     """
-    given = relax_by_tier(start, outlook, stated)
+    given, names = relax_by_tier(start, outlook, stated), None
+    if stated.few_names is not None:
+        from allocator.few_names.relaxations import choose_names_or_refuse
+
+        held = stated if given is None else given.with_limits(stated)
+        names = choose_names_or_refuse(start, outlook, held, limits, book.settings.mandate.names_gap)
+        stated = stated.choosing(names.held)
+        given = relax_by_tier(start, outlook, stated)
     for room in _ROOM if given is not None else _ROOM[:1]:
         looser = None if given is None else given.looser(room)
         mandate = stated if looser is None else looser.with_limits(stated)
@@ -117,7 +132,7 @@ def solve_targets(
             continue
         found = LowTurnoverTargets(best, certificate, prices)
         restrained = _restrained(book, program, start, outlook, mandate, limits, found)
-        return Targets(program, mandate, looser, best, prices, restrained)
+        return Targets(program, mandate, looser, best, prices, restrained, stated, names)
     raise RuntimeError("unreachable")
 
 
@@ -136,7 +151,7 @@ def recertify(
     assert certificate.duals is not None  # of one period
     proof = certify(start, outlook, mandate, targets.target, certificate.duals, certificate, indifference=lost)
     restrained = replace(targets.restrained, certificate=proof)
-    return Targets(program, mandate, given, best, prices, restrained)
+    return Targets(program, mandate, given, best, prices, restrained, targets.stated, targets.names)
 
 
 def _restrained(

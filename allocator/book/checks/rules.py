@@ -232,6 +232,20 @@ def check_limits(draft: Draft) -> Iterator[Breach]:
                 yield setting_breach(f"{key}.set", reach.set, rule, cure)
 
 
+def check_few_names(draft: Draft) -> Iterator[Breach]:
+    """That a few names are chosen for one decision, and that a name can be held with the least that is wanted of it."""
+    mandate = draft.settings.mandate
+    few = {"max_names": mandate.max_names, "min_position": mandate.min_position or None}
+    stated = {f"mandate.{key}": value for key, value in few.items() if value is not None}
+    for key, value in stated.items():
+        if draft.settings.horizon.reviews:
+            rule = "is of one decision, and horizon.reviews re-optimise at later ones"
+            yield setting_breach(key, value, rule, "remove the reviews, or the rule")
+        elif mandate.objective == "regret":
+            rule = "is not known with objective = 'regret', where hindsight would choose names too"
+            yield setting_breach(key, value, rule, "use 'return_minus_risk', or remove the rule")
+
+
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
     """That what rules name is in exposures.csv."""
     mandate, issuers = draft.settings.mandate, {*draft.risky["issuer"]}
