@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from allocator.errors import Infeasible, NotSolved
-from allocator.few_names.bounds import Choice, Names, PositionRange, name_bounds, name_caps
+from allocator.few_names.bounds import Choice, NameBounds, Names, PositionRange, name_bounds, name_caps
 from allocator.few_names.feasibility import NamesProgram, names_conflict
 from allocator.few_names.search import FEWEST_NODES, NODES, FoundNames, Node, Relaxation, search_names
 from allocator.mandate.mandate import Mandate
@@ -27,6 +27,10 @@ from allocator.types import Vector
 if TYPE_CHECKING:
     from allocator.multistage.mandate import MultistageMandate
     from allocator.multistage.policy import Policy
+
+
+TAIL_NODES = 1_000
+"""Linear programs of a tail."""
 
 
 class _OneDecision(Relaxation):
@@ -203,6 +207,38 @@ class PolicyRelaxation(_OneDecision):
         return Node(found.holdings[0], objective, objective - found.gap * max(1.0, abs(objective)))
 
 
+class TailRelaxation(_OneDecision):
+    """Of a tail of draws: one linear program kept by HiGHS, of which bounds on holdings change from node to node; draws
+    that were once in a tail keep their rows.
+    """
+
+    def __init__(
+        self, start: Position, staged: MultistageMandate, positions: PositionRange, few: FewNames, limits: Limits
+    ) -> None:
+        from allocator.multistage.solve import TailRows
+
+        super().__init__(start, staged.outlooks[0], staged.mandates[0], few)
+        tail = staged.utility.tail
+        assert tail is not None
+        self._rows, self._positions, self._limits = TailRows(staged, start, tail), positions, limits
+        self.own = np.asarray(staged.outlooks[0].risk.variances)
+
+    def solve(self, choice: Choice, parts: Vector) -> Node | None:
+        """By the dual simplex, from where it stands."""
+        del parts
+        positions = self._positions
+        floor = positions.least * (positions.left if choice.free.any() else 1.0)
+        low = np.where(choice.held, floor, 0.0)
+        high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
+        try:
+            found, prices = self._rows.between(low, high, self._limits)
+        except NotSolved:
+            return None
+        ends = prices.slopes * positions.least * positions.left, prices.slopes * np.maximum(positions.most, low)
+        bounds = NameBounds(prices.constant, np.minimum(*ends), np.zeros(len(low)))
+        return Node(found.holdings[0], found.objective, -np.inf, bounds)
+
+
 def choose_names(
     start: Position,
     outlook: Outlook,
@@ -239,6 +275,9 @@ def choose_names(
         from allocator.multistage.solve import solve_policy
 
         plain = replace(staged, mandates=(mandate,))
+        if plain.utility.tail is not None:
+            tails = TailRelaxation(start, plain, positions, few, limits)
+            return search_names(tails, few, positions, first, gap, TAIL_NODES)
         relaxation: Relaxation = PolicyRelaxation(
             lambda one: solve_policy(one, start, limits), start, plain, positions, few
         )
