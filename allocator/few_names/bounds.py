@@ -8,6 +8,7 @@ what the perspective reformulation proves (Günlük and Linderoth 2010; as cuts 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -38,10 +39,13 @@ class Choice:
         """(N,) names of which nothing is said."""
         return ~(self.held | self.out)
 
-    def split(self, name: int) -> tuple[Choice, Choice]:
-        """The same with one more name held, and with one more name out."""
+    def split(self, name: int, most: float) -> Iterator[Choice]:
+        """The same with one more name held, and with one more out; where `most` are held all others are out."""
         one = np.arange(len(self.held)) == name
-        return Choice(self.held | one, self.out), Choice(self.held, self.out | one)
+        count = self.held.sum() + 1
+        if count <= most:
+            yield Choice(self.held | one, self.out if count < most else ~(self.held | one))
+        yield Choice(self.held, self.out | one)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from allocator.few_names.feasibility import NamesProgram, names_conflict
 from allocator.few_names.search import FEWEST_NODES, NODES, FoundNames, Node, Relaxation, search_names
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.quadratic_program import TIE_BREAK, ProblemData, QuadraticProgram, is_quadratic
-from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, Program, trade_of_solution
+from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, kept_programs, trade_of_solution
 from allocator.outlook.outlook import Outlook
 from allocator.rules import LinearRule, RuleId, RuleMeasurement, RuleRows, Trade
 from allocator.rules.rows import FewNames, Position
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from allocator.multistage.policy import Policy
 
 
+FURTHER_NODES = 300
+"""Programs of a search for names that are not the best of fractions, and may be of lots."""
 TAIL_NODES = 1_000
 """Linear programs of a tail."""
 
@@ -99,7 +101,7 @@ class QuadraticRelaxation(_OneDecision):
 
 @dataclass(frozen=True, eq=False)
 class _ChoiceRows(LinearRule):
-    """What a choice says, as rows: least and most of each name, and how many free ones, in parts of their caps."""
+    """What a choice says, as rows: least and most of each name, and how many, in parts of their caps."""
 
     low: Vector
     high: Vector
@@ -112,9 +114,9 @@ class _ChoiceRows(LinearRule):
     def of(choice: Choice, positions: PositionRange, few: FewNames) -> _ChoiceRows:
         """Of a choice."""
         low = np.where(choice.held, positions.least, 0.0)
-        shares = np.divide(1.0, positions.most, out=np.zeros(len(low)), where=choice.free & (positions.most > 0))
-        room = min(few.most, len(low)) - float(choice.held.sum())
-        return _ChoiceRows(low, np.where(choice.out, 0.0, np.maximum(positions.most, low)), shares, room)
+        shares = np.divide(1.0, positions.most, out=np.zeros(len(low)), where=positions.most > 0)
+        high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
+        return _ChoiceRows(low, high, shares, min(few.most, len(low)))
 
     @cached_property
     def labels(self) -> Sequence[str]:
@@ -129,7 +131,7 @@ class _ChoiceRows(LinearRule):
     def rows(self, instruments: int) -> RuleRows:
         """Caps, floors, and the number of names."""
         one = sp.csr_array(sp.eye_array(instruments))
-        holdings = sp.csr_array(sp.vstack([one, -one, sp.csr_array(np.maximum(self.shares, 0.0)[None, :])]))
+        holdings = sp.csr_array(sp.vstack([one, -one, sp.csr_array(self.shares[None, :])]))
         limit = np.concatenate([self.high, np.zeros(instruments + 1)])
         wealth = np.concatenate([np.zeros(instruments), -self.low, [self.room]])
         return self._rows(instruments, holdings=holdings, wealth=wealth, limit=limit)
@@ -156,7 +158,7 @@ class ProgramRelaxation(_OneDecision):
     ) -> None:
         super().__init__(start, outlook, mandate, few)
         self._start, self._outlook, self._mandate, self._positions = start, outlook, mandate, positions
-        self._limits = limits
+        self._limits, self._program = limits, kept_programs(explains=False)
         self.own = np.asarray(mandate.risk_aversion * outlook.risk.specific)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
@@ -169,7 +171,7 @@ class ProgramRelaxation(_OneDecision):
             more = np.divide(1.0, parts, out=np.ones(len(parts)), where=choice.free)
             at = replace(outlook, risk=replace(outlook.risk, specific=outlook.risk.specific * more))
         try:
-            found = Program(at, mandate, warm=False, explains=False).solve(start, at, mandate, self._limits)
+            found = self._program(at, mandate).solve(start, at, mandate, self._limits)
         except (Infeasible, NotSolved):
             return None
         target = trade_of_solution(start, mandate, found.holdings, 1.0)
@@ -246,6 +248,7 @@ def choose_names(
     limits: Limits,
     gap: float,
     staged: MultistageMandate | None = None,
+    keep: float = 0.0,
 ) -> FoundNames | None:
     """The names to hold under a mandate that wants few; `staged` is its tree of one decision where that solves it. None
     where no names keep the rules.
@@ -286,7 +289,7 @@ def choose_names(
         relaxation = QuadraticRelaxation(start, outlook, mandate, positions, few, limits)
     else:
         relaxation, nodes = ProgramRelaxation(start, outlook, mandate, positions, few, limits), 200
-    return search_names(relaxation, few, positions, first, gap, nodes)
+    return search_names(relaxation, few, positions, first, gap, nodes if not keep else FURTHER_NODES, keep)
 
 
 def without_few_names(mandate: Mandate) -> Mandate:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 import numpy as np
 
@@ -28,6 +29,8 @@ _LEAST_PART = 1e-3
 """A smaller part of a name is not told from none: σ²/z would be out of a solver's reach."""
 _SWAPS, _CLIMBS = 10, 40
 """Exchanges of names that are tried around an answer, the best ones by its prices, and times that one may be better."""
+_OTHERS = 24
+"""Names that are told beside the best."""
 _SAME = 1e-9
 """Of the account: objectives that differ by less are the same, whichever processor computed them."""
 ENOUGH = 1e-6
@@ -74,6 +77,8 @@ class FoundNames:
     objective: float
     bound: float
     programs: int
+    others: tuple[Names, ...] = ()
+    """Other names that were tried, the best first."""
 
     @property
     def of_objective(self) -> float | None:
@@ -87,14 +92,25 @@ class FoundNames:
 
 
 def search_names(
-    relaxation: Relaxation, few: FewNames, positions: PositionRange, first: Choice, gap: float, nodes: int
+    relaxation: Relaxation,
+    few: FewNames,
+    positions: PositionRange,
+    first: Choice,
+    gap: float,
+    nodes: int,
+    keep: float = 0.0,
 ) -> FoundNames | None:
-    """The best names of those that `first` leaves open, as far as the work goes; None where there are none.
+    """The best names of those that `first` leaves open, as far as the work goes; None where there are none. Where told
+    to `keep` so much, all names are looked at whose objective may be less than that above the best.
 
     Raises:
         NotSolved: none were found, and it is not proved that there are none.
     """
-    return _Search(relaxation, few, positions, gap, nodes).run(first)
+    return _Search(relaxation, few, positions, gap, nodes, keep).run(first)
+
+
+_Open: TypeAlias = tuple[float, int, Choice, Vector]
+"""A node still to be solved: what it is not below, its number, its choice, and the parts in which names are held."""
 
 
 @dataclass(eq=False)
@@ -104,6 +120,7 @@ class _Search:
     positions: PositionRange
     gap: float
     left: int
+    keep: float = 0.0
     pool: list[NameBounds] = field(default_factory=list)
     best: Node | None = None
     held: Names = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -116,40 +133,41 @@ class _Search:
         return ENOUGH if self.best is None else max(self.gap * abs(self.best.loss), ENOUGH)
 
     def run(self, first: Choice) -> FoundNames | None:
-        order, lost = 0, np.inf
-        heap: list[tuple[float, int, Choice, Vector, float]] = [(-np.inf, 0, first, np.ones(len(first.held)), -np.inf)]
-        while heap and self.left > 0:
-            bound, _, choice, parts, own = heappop(heap)
-            if self.best is not None and self.best.loss - bound <= self.enough:
-                heappush(heap, (bound, 0, choice, parts, own))
-                break
-            node, parts, own = self._node(choice, parts, own, _ROUNDS if order else _ROOT)
+        """The best that was found, and what bounds all others: of what is open, and of what was not followed."""
+        order, given_up = 0, np.inf
+        heap: list[_Open] = [(-np.inf, 0, first, np.ones(len(first.held)))]
+        while heap and self.left > 0 and not self._settled(heap[0][0]):
+            least, _, choice, parts = heappop(heap)
+            node, parts, bound = self._node(choice, parts, least, _ROUNDS if order else _ROOT)
             if node is None and self.relaxation.nearest(choice, parts) is None:
                 continue
-            bound = max(bound, own, self._pooled(choice))
+            bound = max(bound, self._pooled(choice))
             if node is not None:
                 self._rounded(choice, node, parts)
-            name = self._branch(choice, node, parts)
-            if name is None:
-                if node is None or node.loss > bound + self.enough:  # of a choice that says all
-                    lost = min(lost, bound)
+            if (name := self._branch(choice, node, parts)) is None:
+                if node is None or node.loss > bound + self.enough:  # all is said, and more is not known of it
+                    given_up = min(given_up, bound)
                 continue
-            for half in choice.split(name):
-                if int(half.held.sum()) > self.few.most:
-                    continue
+            for half in choice.split(name, self.few.most):
                 order += 1
                 least = round(max(bound, self._pooled(half)), 12)
-                if self.best is None or self.best.loss - least > self.enough:
-                    heappush(heap, (least, order, half, parts, own))
+                if self._settled(least):
+                    given_up = min(given_up, least)
                 else:
-                    lost = min(lost, least)
-        open_bound = min((max(one[0], self._pooled(one[2])) for one in heap), default=np.inf)
-        if self.best is None:
-            if heap or lost < np.inf:
-                raise NotSolved("no names were found that keep every rule; loosen one, or allow more names")
+                    heappush(heap, (least, order, half, parts))
+        left = min((max(least, self._pooled(choice)) for least, _, choice, _ in heap), default=np.inf)
+        if self.best is None and min(left, given_up) == np.inf:
             return None
-        bound = min(self.best.loss, lost, open_bound)
-        return FoundNames(self.held, self.best.loss, bound, self.solved)
+        if self.best is None:
+            raise NotSolved("no names were found that keep every rule; loosen one, or allow more names")
+        tried = sorted((round(node.loss, 9), key) for key, node in self.tried.items() if node is not None)
+        others = [np.frombuffer(key, dtype=bool) for _, key in tried if key != self.held.tobytes()]
+        bound = min(self.best.loss, given_up, left)
+        return FoundNames(self.held, self.best.loss, bound, self.solved, tuple(others[:_OTHERS]))
+
+    def _settled(self, bound: float) -> bool:
+        """Whether what is not below a bound is of no interest."""
+        return self.best is not None and self.best.loss + self.keep - bound <= self.enough
 
     def _solve(self, choice: Choice, parts: Vector) -> Node | None:
         self.left, self.solved = self.left - 1, self.solved + 1

@@ -113,8 +113,8 @@ class Mandate:
                 cure = "leave the rule out here, or ask `rebalance` of a book without reviews"
                 raise BadMandate([Breach("book.toml", None, rule.key, None, said, cure)])
 
-    def choosing(self, held: NDArray[np.bool_]) -> Mandate:
-        """The same mandate once the names (N,) that are held are chosen."""
+    def choosing(self, held: NDArray[np.bool_] | None) -> Mandate:
+        """The same mandate once the names (N,) that are held are chosen; of None they are still to be."""
         return replace(self, linear_rules=tuple(rule.choosing(held) for rule in self.linear_rules))
 
     def with_limits(self, limits: Vector) -> Mandate:

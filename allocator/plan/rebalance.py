@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import TypeAlias
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
@@ -21,7 +22,7 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
-from allocator.plan.targets import Targets, recertify, solve_targets
+from allocator.plan.targets import Targets, other_names, recertify, solve_targets
 from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
@@ -305,24 +306,78 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]:
-    """Targets, the mandate that lots keep, what of the stated one was given up for it, the lots, how many bps they may
-    be from the best, and their trade.
+) -> _Orders:
+    """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
     found, start = _targets(book, outlook, say, trying, further, explains=explains)
     say("finding whole lots")
-    own = found.restrained
-    lots, gap, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
-        work=None if trying is None else trying.work, explains=explains,
-    )  # fmt: skip
-    found = recertify(found, mandate, given, start, outlook, Limits.of(book))
-    weighed = verified_lots(book, outlook, mandate, lots)
-    if found.names is not None:  # other names may have better lots
-        gap = max(gap, (mandate.loss(weighed, outlook) - found.names.bound) * 1e4)
-    return found, mandate, given, lots, gap, weighed
+
+    def with_lots(found: Targets) -> _Orders:
+        own = found.restrained
+        lots, gap, mandate, given = whole_lots_with_soft_rules(
+            book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
+            work=None if trying is None else trying.work, explains=explains,
+        )  # fmt: skip
+        found = recertify(found, mandate, given, start, outlook, Limits.of(book))
+        return found, mandate, given, lots, gap, verified_lots(book, outlook, mandate, lots)
+
+    if found.names is None:
+        return with_lots(found)
+    return _best_names(book, outlook, start, found, with_lots)
+
+
+_Orders: TypeAlias = tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]
+"""Targets, the mandate that lots keep, what was given up for it, the lots, how far they may be from the best in bps,
+and their trade."""
+
+
+def _best_names(
+    book: Book, outlook: Outlook, start: Position, found: Targets, with_lots: Callable[[Targets], _Orders]
+) -> _Orders:
+    """The best lots of the chosen names and of others that were tried, as far as these may be better: what is best of
+    fractions need not be of lots, or may have none.
+
+    Raises:
+        Infeasible: no names have whole lots.
+        NotSolved: none were found.
+    """
+    from allocator.few_names.relaxations import choose_names
+
+    names, limits, best, refusal = found.names, Limits.of(book), None, None
+    assert names is not None
+    enough = book.settings.lots.gap_bps / 1e4
+    candidates, bound, further = [names.held, *names.others], names.bound, False
+    while candidates:
+        held = candidates.pop(0)
+        try:
+            here = found if held is names.held else other_names(book, start, outlook, found, held, limits)
+            if best is not None and _value(best, outlook) - here.certificate.bound <= enough:
+                break
+            tried = with_lots(here)
+        except (Infeasible, NotSolved) as error:
+            refusal = refusal or error
+            continue
+        if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
+            best = tried
+        lost = _value(best, outlook) - bound
+        if not further and lost > max(
+            enough, names.gap
+        ):  # every choice of names whose fractions are better than these lots
+            unchosen, further = found.mandate.choosing(None), True
+            again = choose_names(start, outlook, unchosen, limits, book.settings.mandate.names_gap, keep=lost)
+            if again is not None:
+                candidates, bound = [one for one in again.others if (one != names.held).any()], max(bound, again.bound)
+    if best is None:
+        assert refusal is not None
+        raise refusal
+    *orders, gap, weighed = best
+    return (*orders, max(gap, (_value(best, outlook) - bound) * 1e4), weighed)
+
+
+def _value(orders: _Orders, outlook: Outlook) -> float:
+    return orders[1].loss(orders[-1], outlook)
 
 
 def _targets(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.product import axis_shares
@@ -112,14 +113,9 @@ def solve_targets(
         Infeasible: the rules that never give way cannot hold together.
         NotSolved: no solver's solution passes both checks.
     """
-    given, names = relax_by_tier(start, outlook, stated), None
-    if stated.few_names is not None:
-        from allocator.few_names.relaxations import choose_names_or_refuse
-
-        held = stated if given is None else given.with_limits(stated)
-        names = choose_names_or_refuse(start, outlook, held, limits, book.settings.mandate.names_gap)
-        stated = stated.choosing(names.held)
-        given = relax_by_tier(start, outlook, stated)
+    names = chosen_names(stated, book, start, outlook)
+    stated = stated if names is None else stated.choosing(names.held)
+    given = relax_by_tier(start, outlook, stated)
     for room in _ROOM if given is not None else _ROOM[:1]:
         looser = None if given is None else given.looser(room)
         mandate = stated if looser is None else looser.with_limits(stated)
@@ -134,6 +130,47 @@ def solve_targets(
         restrained = _restrained(book, program, start, outlook, mandate, limits, found)
         return Targets(program, mandate, looser, best, prices, restrained, stated, names)
     raise RuntimeError("unreachable")
+
+
+def chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> FoundNames | None:
+    """The names to hold where the mandate wants few and they are not chosen, under what holds of its rules; else None.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    if stated.few_names is None:
+        return None
+    from allocator.few_names.relaxations import choose_names_or_refuse
+
+    given = relax_by_tier(start, outlook, stated)
+    held = stated if given is None else given.with_limits(stated)
+    return choose_names_or_refuse(start, outlook, held, Limits.of(book), book.settings.mandate.names_gap)
+
+
+def with_chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> Mandate:
+    """The mandate with its names chosen, where it wants few.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    names = chosen_names(stated, book, start, outlook)
+    return stated if names is None else stated.choosing(names.held)
+
+
+def other_names(
+    book: Book, start: Position, outlook: Outlook, found: Targets, held: NDArray[np.bool_], limits: Limits
+) -> Targets:
+    """The targets of the same book with other names (N,) than were chosen.
+
+    Raises:
+        Infeasible: rules conflict for these.
+        NotSolved: no solver's solution passes both checks.
+    """
+    assert found.names is not None
+    instead = solve_targets(book, start, outlook, found.stated.choosing(held), limits)
+    return replace(instead, names=replace(found.names, held=held, objective=instead.certificate.objective))
 
 
 def recertify(

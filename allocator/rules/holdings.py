@@ -303,7 +303,7 @@ class NameCount(OneLimit, LinearRule):
         """How many."""
         return FewNames(most=self.limit) if self.chosen is None else None
 
-    def choosing(self, held: NDArray[np.bool_]) -> NameCount:
+    def choosing(self, held: NDArray[np.bool_] | None) -> NameCount:
         """These."""
         return replace(self, chosen=held)
 
@@ -354,7 +354,7 @@ class MinimumPosition(LinearRule):
         """Another limit, the least of them."""
         return replace(self, limits=(min(limits),) * len(self.names))
 
-    def choosing(self, held: NDArray[np.bool_]) -> MinimumPosition:
+    def choosing(self, held: NDArray[np.bool_] | None) -> MinimumPosition:
         """These."""
         return replace(self, chosen=held)
 

@@ -503,8 +503,8 @@ class LinearRule(Rule):
     few_names: FewNames | None = None
     """What it says of which names are held, as long as they are not chosen."""
 
-    def choosing(self, held: NDArray[np.bool_]) -> LinearRule:
-        """The rule once the names (N,) that are held are chosen."""
+    def choosing(self, held: NDArray[np.bool_] | None) -> LinearRule:
+        """The rule once the names (N,) that are held are chosen; of None they are still to be."""
         del held
         return self
 
