@@ -89,7 +89,9 @@ def name_caps(rows: RuleRows, instruments: int) -> Vector:
 def name_bounds(
     start: Position, outlook: Outlook, mandate: Mandate, target: Trade, duals: DualValues, positions: PositionRange
 ) -> NameBounds:
-    """The bound that the duals of a solve prove; `mandate` has no rule of few names, and `duals` no price of one."""
+    """The bound that the duals of a solve prove; `mandate` has no rule of few names. Where there is a least position,
+    its last N rows are h_i ≥ least·W − least·(1 − z_i) with z_i = 0: for a held name the limit is 0, not `least`.
+    """
     prices = _completed(outlook, mandate, target, duals)
     rows, every = prices.priced(outlook, mandate)
     gains = -mandate.return_weight * prices.adversary
@@ -121,7 +123,8 @@ def name_bounds(
     curve = 2 * np.maximum(own, 1e-290)
     ends = [-(in_holdings + in_buys) / curve, -(in_holdings - in_sells) / curve, held]
     least = np.min([cost(np.clip(at, low, high)) for at in ends], axis=0)
-    return NameBounds(constant, least, cost(0 * held))
+    floors = duals.rows[-len(held) :] * positions.least if positions.least.any() else 0.0
+    return NameBounds(constant, least + floors, cost(0 * held))
 
 
 def _completed(outlook: Outlook, mandate: Mandate, target: Trade, duals: DualValues) -> DualCertificate:

@@ -64,9 +64,11 @@ class QuadraticRelaxation(_OneDecision):
         limits: Limits,
     ) -> None:
         super().__init__(start, outlook, mandate, few)
-        self._start, self._outlook, self._mandate, self._positions = start, outlook, mandate, positions
+        self._start, self._outlook, self._positions = start, outlook, positions
+        self._mandate = with_floors(mandate, positions)
         self._program, self._limits = QuadraticProgram(PIQP.options(limits)), limits
-        self._data = self._program.write(start, outlook, mandate, TIE_BREAK)
+        self._data = self._program.write(start, outlook, self._mandate, TIE_BREAK)
+        self._first = len(mandate.rows.labels)
         self.own = np.asarray(mandate.risk_aversion * outlook.risk.specific)
         begins, at = self._data.P.indptr, self._data.P.indices
         every = range(len(self.own))
@@ -76,12 +78,13 @@ class QuadraticRelaxation(_OneDecision):
 
     def _written(self, choice: Choice, parts: Vector) -> ProblemData:
         names, data = len(self.own), self._data
-        low, high, curves = data.low.copy(), data.high.copy(), data.P.copy()
-        low[:names] = np.where(choice.held, self._positions.least, 0.0)
-        high[:names] = np.where(choice.out, 0.0, np.maximum(self._positions.most, low[:names]))
+        high, curves, limits = data.high.copy(), data.P.copy(), data.g.copy()
+        high[:names] = np.where(choice.out, 0.0, self._positions.most)
+        if self._positions.least.any():
+            limits[self._first : self._first + names] = np.where(choice.held, 0.0, self._positions.least)
         more = np.divide(1.0, parts, out=np.ones(names), where=choice.free) - 1
         curves.data[self._diagonal] += 2 * self.own / data.scale * more
-        return replace(data, P=curves, low=low, high=high)
+        return replace(data, P=curves, g=limits, high=high)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
         """By PIQP, checked outside of it; the bounds hold whatever it says."""
@@ -99,16 +102,66 @@ class QuadraticRelaxation(_OneDecision):
         return Node(target.values, mandate.loss(target, outlook), -np.inf, bounds)
 
 
+class _RowsAlone(LinearRule):
+    """Rows that only a program reads."""
+
+    tier, kind, has_limits, limits = 0, "choice", False, ()
+    count: int
+
+    @cached_property
+    def labels(self) -> Sequence[str]:
+        """By number."""
+        return [f"choice {row}" for row in range(self.count)]
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """None."""
+        return ()
+
+
 @dataclass(frozen=True, eq=False)
-class _ChoiceRows(LinearRule):
+class _Floors(_RowsAlone):
+    """h_i ≥ least_i·W − least_i·(1 − z_i), where z_i is 0 and the limit of a held name is to be written."""
+
+    least: Vector
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        """One a name."""
+        return len(self.least)
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One a name."""
+        return self._rows(
+            instruments, holdings=sp.csr_array(-sp.eye_array(instruments)), wealth=-self.least, limit=self.least
+        )
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Nothing: no portfolio is held to them but by a program."""
+        del trade, outlook
+        return []
+
+
+def with_floors(mandate: Mandate, positions: PositionRange) -> Mandate:
+    """The mandate with the floors of what is held, the last rows, where there are any."""
+    if not positions.least.any():
+        return mandate
+    return replace(mandate, linear_rules=(*mandate.linear_rules, _Floors(positions.least)))
+
+
+@dataclass(frozen=True, eq=False)
+class _ChoiceRows(_RowsAlone):
     """What a choice says, as rows: least and most of each name, and how many, in parts of their caps."""
 
     low: Vector
     high: Vector
     shares: Vector
     room: float
-    tier, kind, has_limits = 0, "choice", False
-    limits = ()
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        """Two a name, and one."""
+        return 2 * len(self.low) + 1
 
     @staticmethod
     def of(choice: Choice, positions: PositionRange, few: FewNames) -> _ChoiceRows:
@@ -117,16 +170,6 @@ class _ChoiceRows(LinearRule):
         shares = np.divide(1.0, positions.most, out=np.zeros(len(low)), where=positions.most > 0)
         high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
         return _ChoiceRows(low, high, shares, min(few.most, len(low)))
-
-    @cached_property
-    def labels(self) -> Sequence[str]:
-        """By number."""
-        return [f"choice {row}" for row in range(2 * len(self.low) + 1)]
-
-    @property
-    def ids(self) -> Sequence[RuleId]:
-        """None."""
-        return ()
 
     def rows(self, instruments: int) -> RuleRows:
         """Caps, floors, and the number of names."""
@@ -159,6 +202,7 @@ class ProgramRelaxation(_OneDecision):
         super().__init__(start, outlook, mandate, few)
         self._start, self._outlook, self._mandate, self._positions = start, outlook, mandate, positions
         self._limits, self._program = limits, kept_programs(explains=False)
+        self._floored = with_floors(mandate, positions)
         self.own = np.asarray(mandate.risk_aversion * outlook.risk.specific)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
@@ -175,8 +219,10 @@ class ProgramRelaxation(_OneDecision):
         except (Infeasible, NotSolved):
             return None
         target = trade_of_solution(start, mandate, found.holdings, 1.0)
-        duals = replace(found.multipliers, rows=found.multipliers.rows[: len(stated.rows.labels)])
-        bounds = name_bounds(start, outlook, stated, target, duals, self._positions)
+        names, first, rows = len(parts), len(stated.rows.labels), found.multipliers.rows
+        floors = rows[first + names : first + 2 * names] if self._positions.least.any() else rows[:0]
+        duals = replace(found.multipliers, rows=np.concatenate([rows[:first], floors]))
+        bounds = name_bounds(start, outlook, self._floored, target, duals, self._positions)
         return Node(target.values, stated.loss(target, outlook), -np.inf, bounds)
 
 

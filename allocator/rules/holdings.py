@@ -291,7 +291,12 @@ class NameCount(OneLimit, LinearRule):
     key: str = ""
     chosen: NDArray[np.bool_] | None = None
     tier = 0
-    kind, words, unit = "names", "at most {limit} held", COUNT
+    kind, unit = "names", COUNT
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One."""
+        return [names_label(self.limit)]
 
     @property
     def has_limits(self) -> bool:
@@ -320,6 +325,11 @@ class NameCount(OneLimit, LinearRule):
         weights = np.sort(trade.weights)[::-1]
         count, most = float((weights > 0).sum()), int(self.limit)
         return self._measured(count, beyond=[float(weights[most:].sum()) if count > most else count - self.limit])
+
+
+def names_label(most: float) -> str:
+    """At most so many names, in words."""
+    return f"at most {most:z.6g} name{'' if most == 1 else 's'} held"
 
 
 @dataclass(frozen=True, eq=False)

@@ -244,6 +244,14 @@ def check_few_names(draft: Draft) -> Iterator[Breach]:
         elif mandate.objective == "regret":
             rule = "is not known with objective = 'regret', where hindsight would choose names too"
             yield setting_breach(key, value, rule, "use 'return_minus_risk', or remove the rule")
+    least, caps = mandate.min_position or 0.0, {"max_weight": mandate.max_weight}
+    caps |= {f"weights.{name}": limits.max for name, limits in mandate.weights.items()}
+    for rule, cap in caps.items():
+        if cap is not None and 0 < cap < least and rule not in mandate.tiers:
+            of = f"mandate.{rule}{'' if rule == 'max_weight' else '.max'} = {cap:g}"
+            cure = f"lower it to {cap:g}, or raise {of.partition(' = ')[0]}"
+            cure += "" if rule == "max_weight" else f"; 0 forbids {rule.removeprefix('weights.')}"
+            yield setting_breach("mandate.min_position", f"{least:g}", f"must not be above {of}", cure)
 
 
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
