@@ -220,7 +220,7 @@ class ProgramRelaxation(_OneDecision):
             return None
         target = trade_of_solution(start, mandate, found.holdings, 1.0)
         names, first, rows = len(parts), len(stated.rows.labels), found.multipliers.rows
-        floors = rows[first + names : first + 2 * names] if self._positions.least.any() else rows[:0]
+        floors = rows[first + names : first + 2 * names] * choice.held if self._positions.least.any() else rows[:0]
         duals = replace(found.multipliers, rows=np.concatenate([rows[:first], floors]))
         bounds = name_bounds(start, outlook, self._floored, target, duals, self._positions)
         return Node(target.values, stated.loss(target, outlook), -np.inf, bounds)

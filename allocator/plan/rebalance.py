@@ -9,6 +9,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias
 
+import numpy as np
+
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
 from allocator.lots.whole_lots import relaxed_rules, whole_lots_with_soft_rules
@@ -345,35 +347,34 @@ def _best_names(
     """
     from allocator.few_names.relaxations import choose_names
 
-    names, limits, best, refusal = found.names, Limits.of(book), None, None
+    names, limits, refusal, seen = found.names, Limits.of(book), None, list[Vector]()
+    best: _Orders | None = None
     assert names is not None
-    enough = book.settings.lots.gap_bps / 1e4
-    candidates, bound, further = [names.held, *names.others], names.bound, False
+    enough, bound = book.settings.lots.gap_bps / 1e4, names.bound
+    candidates, further = [names.held, *names.others], True
     while candidates:
-        held = candidates.pop(0)
+        seen.append(held := candidates.pop(0))
         try:
             here = found if held is names.held else other_names(book, start, outlook, found, held, limits)
             if best is not None and _value(best, outlook) - here.certificate.bound <= enough:
                 break
             tried = with_lots(here)
+            if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
+                best = tried
         except (Infeasible, NotSolved) as error:
             refusal = refusal or error
-            continue
-        if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
-            best = tried
-        lost = _value(best, outlook) - bound
-        if not further and lost > max(
-            enough, names.gap
-        ):  # every choice of names whose fractions are better than these lots
-            unchosen, further = found.mandate.choosing(None), True
-            again = choose_names(start, outlook, unchosen, limits, book.settings.mandate.names_gap, keep=lost)
+        lost = np.inf if best is None else _value(best, outlook) - bound
+        if further and lost > max(enough, names.gap) and (best is not None or not candidates):
+            unchosen, further = found.mandate.choosing(None), False  # every choice that may have better lots than these
+            again = choose_names(start, outlook, unchosen, limits, book.settings.mandate.names_gap, keep=min(lost, 1.0))
             if again is not None:
-                candidates, bound = [one for one in again.others if (one != names.held).any()], max(bound, again.bound)
+                candidates = [one for one in again.others if not any((one == other).all() for other in seen)]
+                bound = max(bound, again.bound)
     if best is None:
         assert refusal is not None
         raise refusal
-    *orders, gap, weighed = best
-    return (*orders, max(gap, (_value(best, outlook) - bound) * 1e4), weighed)
+    own, mandate, given, lots, gap, weighed = best
+    return own, mandate, given, lots, max(gap, (_value(best, outlook) - bound) * 1e4), weighed
 
 
 def _value(orders: _Orders, outlook: Outlook) -> float:
