@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -86,7 +87,7 @@ def main(parts: list[str]) -> None:
             for least in (0.0, 0.02):
                 asked = variance(seed, least)
                 what = f"variance, 10 of 100, least {least:.0%}, seed {seed}"
-                timed(what, 2.0, lambda asked=asked: choose_names(*asked, Limits(), 0.01))  # type: ignore[misc]
+                timed(what, 2.0, partial(choose_names, *asked, Limits(), 0.01))
     if not parts or "tails" in parts:
         for weight, least in ((0.5, 0.0), (0.5, 0.05), (0.8, 0.0)):
             tails(weight, least)

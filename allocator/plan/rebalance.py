@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
@@ -347,7 +348,7 @@ def _best_names(
     """
     from allocator.few_names.relaxations import choose_names
 
-    names, limits, refusal, seen = found.names, Limits.of(book), None, list[Vector]()
+    names, limits, refusal, seen = found.names, Limits.of(book), None, list[NDArray[np.bool_]]()
     best: _Orders | None = None
     assert names is not None
     enough, bound = book.settings.lots.gap_bps / 1e4, names.bound

@@ -152,6 +152,8 @@ class ObjectiveTraits:
     uses_tree: bool = True
     uses_returns: bool = True
     not_reviewed: str | None = None
+    few_names: bool = True
+    """Whether a few names can be chosen for it."""
 
 
 _PLANNED = "what is best at a review by it is not what it planned for that review"
@@ -169,7 +171,7 @@ OBJECTIVES: Mapping[str, ObjectiveTraits] = {
     "crra": ObjectiveTraits(("relative_risk_aversion", "charge_risk")),
     "return": ObjectiveTraits(("step_risk",)),
     "mean_cvar": ObjectiveTraits(("cvar_level", "cvar_weight", "draws")),
-    "regret": ObjectiveTraits(),
+    "regret": ObjectiveTraits(few_names=False),  # hindsight would choose names too
     "mixture_variance": ObjectiveTraits(
         ("risk_aversion",),
         not_reviewed=f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",

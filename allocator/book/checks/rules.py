@@ -241,8 +241,8 @@ def check_few_names(draft: Draft) -> Iterator[Breach]:
         if draft.settings.horizon.reviews:
             rule = "is of one decision, and horizon.reviews re-optimise at later ones"
             yield setting_breach(key, value, rule, "remove the reviews, or the rule")
-        elif mandate.objective == "regret":
-            rule = "is not known with objective = 'regret', where hindsight would choose names too"
+        elif not mandate.traits.few_names:
+            rule = f"is not known with objective = '{mandate.objective}', where hindsight would choose names too"
             yield setting_breach(key, value, rule, "use 'return_minus_risk', or remove the rule")
     least, caps = mandate.min_position or 0.0, {"max_weight": mandate.max_weight}
     caps |= {f"weights.{name}": limits.max for name, limits in mandate.weights.items()}
