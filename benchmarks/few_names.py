@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
@@ -74,7 +75,8 @@ def tails(weight: float, least: float) -> None:
         *((MinimumPosition(labels, (least,) * names),) if least else ()),
     )
     mandate = replace(staged.mandates[0], linear_rules=rules)
-    asked = replace(staged, mandates=(mandate,), utility=replace(staged.utility, weight=weight))
+    objective: Any = staged.utility
+    asked = replace(staged, mandates=(mandate,), utility=replace(objective, weight=weight))
     what = f"CVaR x {weight:g}, 10 of 392, least {least:.0%}"
     timed(what, 60.0, lambda: choose_names(start, asked.outlooks[0], mandate, Limits(), 0.01, asked))
 

@@ -20,7 +20,8 @@ def lowest(project: Mapping[str, Any]) -> list[str]:
         ValueError: one states no lower bound: nobody knows what is promised of it.
     """
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(one for name in extras if name not in ("lint", "integer") for one in extras[name])]
+    tried = [name for name in extras if name not in ("lint", "integer")]
+    wanted = [*project["dependencies"], *(one for name in tried for one in extras[name])]
     others = [one for one in wanted if not one.startswith(f"{project['name']}[")]
     if unbound := [one for one in others if not _BOUND.fullmatch(one)]:
         raise ValueError(f"no lower bound: {', '.join(unbound)}")
