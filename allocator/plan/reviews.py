@@ -59,7 +59,10 @@ def plan_with_reviews(book: Book, say: Callable[[str], None], *, with_lots: bool
         lots = None
     holding = _beginning_with(best.staged, best.start, 0 * best.start.holdings, Limits.of(book))
     plan = _decided(book, outlook, best.staged, target, weighed, lots, (best, begun, holding))
-    return plan if names is None else replace(plan, names=names)
+    if names is None:
+        return plan
+    left = best.staged.utility.equivalent(names.bound) - begun.equivalent  # other names may have better lots
+    return replace(plan, names=names, lots_gap_bps=max(plan.lots_gap_bps, left * 1e4 if with_lots else 0.0))
 
 
 def orders_with_reviews(

@@ -214,3 +214,15 @@ def test_who_asks_a_mandate_many_times_is_told_that_names_are_not_chosen() -> No
     ):
         with pytest.raises(BadMandate, match="chooses names once, for a plan"):
             ask(start, outlook, build_mandate(book))
+
+
+def test_few_names_of_a_tail_have_lots_whose_gap_counts_all_names() -> None:
+    plan = planned(objective="mean_cvar", max_names=2, max_cash=0.01, min_position=0.1)
+
+    weights, policy = plan.weighed.weights, plan.policy
+    assert plan.names is not None
+    assert policy is not None
+    assert (weights > 0).sum() <= 2
+    assert weights[weights > 0].min() >= 0.1 - 1e-9
+    most = policy.mandate.utility.equivalent(plan.names.bound)
+    assert plan.lots_gap_bps >= (most - policy.with_lots.equivalent) * 1e4 - 1e-9

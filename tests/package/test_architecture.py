@@ -331,6 +331,7 @@ def test_checking_a_book_never_imports_a_solver(root: Path) -> None:
 
 
 HEAVY = {*SOLVERS, "sklearn", "scipy.optimize", "scipy.integrate", "scipy.stats", "sqlalchemy", "jinja2", "xlsxwriter"}
+HEAVY |= {"allocator.few_names"}
 """What takes a tenth of a second and more to import, and not every command needs."""
 NEEDED: dict[tuple[str, ...], set[str]] = {
     ("check", "data/listed"): set(),
