@@ -26,7 +26,7 @@ from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
-from allocator.plan.targets import solve_certified
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
 from allocator.rules.rows import Position
@@ -253,6 +253,7 @@ class _Period:
         self.whole = ambiguity_set(cautious, outlook)
         self._start = Position(book.weights, book.cash / book.value)
         self._program = kept_programs()
+        self.mandate = with_chosen_names(self.mandate, book, self._start, outlook)  # the same at every caution
         given = relax_by_tier(self._start, outlook, self.mandate)
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)

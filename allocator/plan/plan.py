@@ -34,6 +34,8 @@ from allocator.types import Vector
 if TYPE_CHECKING:
     import pandas as pd
 
+    from allocator.few_names.search import FoundNames
+
 BINDING = 1e-7
 """A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
 
@@ -191,6 +193,8 @@ class Plan:
     best: Trade | None = None
     """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
+    names: FoundNames | None = None
+    """How the names that are held were chosen, where the mandate wants few."""
 
     @property
     def charges_risk(self) -> bool:

@@ -24,7 +24,6 @@ from allocator.multistage.mandate import MultistageMandate, build_multistage_man
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import (
     buy_and_hold_policy,
-    charged_nearby,
     policy_after_first_trades,
     solve_policy,
     with_hindsight,
@@ -458,8 +457,7 @@ class _Reviewed:
 
     def _solved(self, staged: MultistageMandate) -> Policy:
         """The policy, risk on the way being charged first around the one before."""
-        nearby = charged_nearby(replace(staged, around=self._around), self.start, self._limits)
-        policy = solve_policy(nearby, self.start, self._limits)
+        policy = solve_policy(replace(staged, around=self._around), self.start, self._limits)
         self._around = policy.own_path
         return policy
 
