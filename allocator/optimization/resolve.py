@@ -179,6 +179,7 @@ class ParametricSolver:
         return [self._solved(*question) if is_quadratic(question[2]) else None for question in asked]
 
     def _solved(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
+        mandate.refuse_unchosen()
         at, clock = self._program.write(start, outlook, mandate), self._limits.clock()
         raw = self._program.solve(at)
         clock.refuse_late()

@@ -52,21 +52,20 @@ def canonical_check(data: Mapping[str, Any], x: Vector, equalities: Vector, cone
     """
     if not (np.isfinite(x).all() and np.isfinite(equalities).all() and np.isfinite(cones).all()):
         return CanonicalCheck(np.inf, np.inf, np.inf)
-    A, b, F, g, q = _rows(data)
-    P = sp.csr_array(data["P"]) if "P" in data else sp.csr_array((len(x), len(x)))
+    b, g, q, missed, slack, priced = _rows(data, x, equalities, cones)
     low, high = _bounds(data.get("lower_bounds"), -np.inf, len(x)), _bounds(data.get("upper_bounds"), np.inf, len(x))
-    slack = g - F @ x
     primal = max(
-        _largest(np.abs(A @ x - b)), _largest(low - x), _largest(x - high), _outside(data["dims"], slack, dual=False)
+        _largest(np.abs(missed)), _largest(low - x), _largest(x - high), _outside(data["dims"], slack, dual=False)
     ) / max(1.0, _largest(np.abs(b)), _largest(np.abs(g)))
-    gradient = P @ x + q + A.T @ equalities + F.T @ cones
+    curved = data["P"] @ x if "P" in data else np.zeros(len(x))
+    gradient = curved + q + priced
     # what is left of the gradient must be the price of a bound that exists
     held = np.where(gradient > 0, np.isfinite(low), np.isfinite(high))
     dual = max(_largest(np.abs(gradient[~held])), _outside(data["dims"], cones, dual=True)) / max(
         1.0, _largest(np.abs(q))
     )
     at_bounds = np.where(gradient > 0, low, high)[held] @ gradient[held]
-    curvature = float(x @ (P @ x))
+    curvature = float(x @ curved)
     upper = 0.5 * curvature + float(q @ x)
     lower = -0.5 * curvature - float(b @ equalities) - float(g @ cones) + float(at_bounds)
     return CanonicalCheck(float(primal), float(dual), abs(upper - lower) / max(1.0, abs(upper)))
@@ -98,13 +97,16 @@ def linear_check(
     return CanonicalCheck(missed / size, dual, abs(value - bound) / max(1.0, abs(value)))
 
 
-def _rows(data: Mapping[str, Any]) -> tuple[sp.csr_array, Vector, sp.csr_array, Vector, Vector]:
-    """Equalities, then inequality and cone rows, of either form."""
+def _rows(data: Mapping[str, Any], x: Vector, equalities: Vector, cones: Vector) -> tuple[Vector, ...]:
+    """Of either form the right sides of equalities and of inequality and cone rows, the linear objective, what
+    equalities are missed by, the slack of the others, and the prices of all in x.
+    """
     if "F" in data:
-        return sp.csr_array(data["A"]), data["b"], sp.csr_array(data["F"]), data["G"], data["q"]
-    zero = data["dims"].zero
-    rows = sp.csr_array(data["A"])
-    return rows[:zero], data["b"][:zero], rows[zero:], data["b"][zero:], data["c"]
+        A, F, b, g = data["A"], data["F"], data["b"], data["G"]
+        return b, g, data["q"], A @ x - b, g - F @ x, A.T @ equalities + F.T @ cones
+    A, zero = data["A"], data["dims"].zero
+    b, g, left = data["b"][:zero], data["b"][zero:], data["b"] - A @ x
+    return b, g, data["c"], left[:zero], left[zero:], A.T @ np.concatenate([equalities, cones])
 
 
 def _bounds(given: Vector | None, default: float, count: int) -> Vector:

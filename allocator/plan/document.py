@@ -246,7 +246,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full:
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
         "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
-        "certificate": plan.certificate.document(plan.measurements, plan.lots_gap_bps),
+        "certificate": plan.certificate.document(plan.measurements, plan.lots_gap_bps, plan.names),
         "proof": proof_document(plan),
     }
     if full:

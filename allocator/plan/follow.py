@@ -120,9 +120,11 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["horizon"]["digestion_months"]
     if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
         del settings["mandate"]["charge_risk"]
-    for key in ("no_sales", "no_purchases", "eligible", "bands"):
-        if settings["mandate"][key] in (None, {}):
-            del settings["mandate"][key]
+    mandate = settings["mandate"]
+    few = (mandate["max_names"], mandate["min_position"]) != (None, None)
+    for key in ("no_sales", "no_purchases", "eligible", "bands", "max_names", "min_position", "names_gap"):
+        if mandate[key] in (None, {}) or (key == "names_gap" and not few):
+            del mandate[key]
     if not book.settings.cash.flow:
         del settings["cash"]
     for key in [one for one in ("confirm", "views") if not settings[one]]:

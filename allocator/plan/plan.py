@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from allocator.types import Vector
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from allocator.few_names.search import FoundNames
 
 BINDING = 1e-7
 """A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
@@ -191,6 +193,8 @@ class Plan:
     best: Trade | None = None
     """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
+    names: FoundNames | None = None
+    """How the names that are held were chosen, where the mandate wants few."""
 
     @property
     def charges_risk(self) -> bool:
@@ -350,21 +354,30 @@ def _row_room(rows: RuleRows, wider: RuleRows, outlook: Outlook, target: Trade) 
 
 def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
     """What a portfolio is worth under the outlook."""
-    before = trade.value_before
+    before, plain = trade.value_before, return_figures(outlook, mandate, trade)
     holdings, cash = trade.values / before, trade.cash / before
-    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
     buckets = {name: float(bucket_shares(book, name) @ trade.weights) for name in book.settings.buckets.names}
     buckets["cash"] = trade.cash / trade.value
     active: dict[str, float] = {}
     if book.benchmark is not None:
         weights = np.asarray(book.benchmark, dtype=np.float64)
-        against = gains - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
+        against = np.array(plain.scenario_returns) - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
         difference = trade.weights - weights[:-1]
         active = {
             "active_expected_return": float(outlook.probabilities @ against),
             "active_adverse_expected_return": -mandate.ambiguity.worst_case(-against, outlook.probabilities),
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
+    splits = {name: float(part @ trade.weights) for name, part in model_splits(book).items()}
+    parts: dict[str, Any] = {**outlook.portfolio_parts(holdings, cash), **active}
+    return replace(plain, buckets=buckets, splits=splits, **parts)
+
+
+def return_figures(outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
+    """Those of a portfolio's figures that ask nothing of the book: returns, risk and costs."""
+    before = trade.value_before
+    holdings, cash = trade.values / before, trade.cash / before
+    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
     within = outlook.risk.variance(holdings)
     mixture = GainMixture(outlook.probabilities, gains[:, None], np.array([within]))
     return Figures(
@@ -374,11 +387,8 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
         expected_shortfall=mixture.tail(BEYOND[0.95]).expected_shortfall,
         costs=trade.costs / before,
-        buckets=buckets,
+        buckets={},
         scenario_returns=tuple(map(float, gains)),
-        **outlook.portfolio_parts(holdings, cash),
-        splits={name: float(part @ trade.weights) for name, part in model_splits(book).items()},
-        **active,
     )
 
 

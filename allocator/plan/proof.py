@@ -298,8 +298,8 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
         "returns": outlook.returns.tolist(),
         "cash_returns": _list(outlook.cash_returns),
         "deviation": float(np.sqrt(outlook.years / plan.outlook.years)),
-        "step": staged.step(node),
-        "risk_charge": staged.utility.charge(staged.step(node)),
+        "step": float(staged.steps[node]),
+        "risk_charge": staged.utility.charge(float(staged.steps[node])),
         **ambiguity.node_document(tree.child_probabilities(node)),
         "rows": {
             **_rows(mandate.rows.on(outlook)),

@@ -9,13 +9,17 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
     AIM,
+    COUNT,
     NUMBER,
     TIMES,
+    FewNames,
     LinearRule,
     OneLimit,
     RuleId,
@@ -282,3 +286,110 @@ class RatioLimit(OneLimit, LinearRule):
         else:
             measured = first / second
         return self._measured(measured, beyond=[(first - self.limit * second) * self.sense / trade.value])
+
+
+@dataclass(frozen=True, eq=False)
+class NameCount(OneLimit, LinearRule):
+    """At most `limit` names are held. Which ones is chosen by a search; until then its row is what fractions can say of
+    that, Σ h_i/caps_i ≤ limit·W, and from then on that nothing is held of the names that are not `chosen`.
+    """
+
+    limit: float
+    caps: Vector
+    key: str = ""
+    chosen: NDArray[np.bool_] | None = None
+    tier = 0
+    kind, unit = "names", COUNT
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One."""
+        return [names_label(self.limit)]
+
+    @property
+    def has_limits(self) -> bool:
+        """Of names that are chosen none is left to move."""
+        return self.chosen is None
+
+    @property
+    def few_names(self) -> FewNames | None:  # type: ignore[override]
+        """How many."""
+        return FewNames(most=self.limit) if self.chosen is None else None
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> NameCount:
+        """These."""
+        return replace(self, chosen=held)
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row."""
+        if self.chosen is not None:
+            return self._rows(instruments, holdings=(~self.chosen).astype(float)[None, :])
+        shares = np.divide(1.0, self.caps, out=np.ones(instruments), where=self.caps > 0)
+        return self._rows(instruments, holdings=shares[None, :], wealth=np.array([self.limit]))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """How many are held; what is held of those beyond is what the limit is missed by."""
+        del outlook
+        weights = np.sort(trade.weights)[::-1]
+        count, most = float((weights > 0).sum()), int(self.limit)
+        return self._measured(count, beyond=[float(weights[most:].sum()) if count > most else count - self.limit])
+
+
+def names_label(most: float) -> str:
+    """At most so many names, in words."""
+    return f"at most {most:z.6g} name{'' if most == 1 else 's'} held"
+
+
+@dataclass(frozen=True, eq=False)
+class MinimumPosition(LinearRule):
+    """Each name is held with nothing or at least its limit: h_i = 0 or h_i ≥ limit_i·W. Which of the two is chosen by a
+    search; until then no row says anything.
+    """
+
+    names: tuple[str, ...]
+    limits: tuple[float, ...]
+    key: str = ""
+    chosen: NDArray[np.bool_] | None = None
+    tier = 0
+    kind, words, at_most = "position", "{name} nothing or {side} {limit}", False
+
+    @property
+    def few_names(self) -> FewNames | None:  # type: ignore[override]
+        """How much of each."""
+        return FewNames(least=max(self.limits)) if self.chosen is None else None
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind, "", self.key)] * len(self.names)
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [f"every name nothing or at least {self._in_words(max(self.limits))}"] * len(self.names)
+
+    def with_limits(self, limits: Sequence[float]) -> MinimumPosition:
+        """Another limit, the least of them."""
+        return replace(self, limits=(min(limits),) * len(self.names))
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> MinimumPosition:
+        """These."""
+        return replace(self, chosen=held)
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row a name: a floor where it is held, else a cap of nothing."""
+        if self.chosen is None:
+            return self._rows(instruments)
+        held = sp.csr_array(sp.diags_array(np.where(self.chosen, -1.0, 1.0)))
+        return self._rows(instruments, holdings=held, wealth=np.where(self.chosen, -np.array(self.limits), 0.0))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Weights of what is held; of nothing there is none to be too small."""
+        beyond, weights = self.missed(trade, outlook), trade.weights
+        return self._measured(*np.where(trade.values > 0, weights, np.inf).tolist(), beyond=beyond.tolist())
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """How much is missing of a position, or how much there is of it, whichever is less."""
+        del outlook
+        limits, weights = np.array(self.limits), trade.weights
+        return np.where(weights > 0, np.minimum(limits - weights, weights), -limits)

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
@@ -21,8 +22,8 @@ AMBER, BREACHED = 0.9, 1e-9
 """Use of a limit from which on it is told beside breaches, and what it must be missed by to be one."""
 AIM = 10
 """The priority of what a band aims at: every limit goes before it, and it before the objective."""
-PERCENT, NUMBER, TIMES = "%", "", " x"
-"""The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
+PERCENT, NUMBER, TIMES, COUNT = "%", "", " x", " names"
+"""The units that a limit is written in: a fraction in percent, a plain number, a multiple, how many names."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,13 @@ class LooserLimit:
             )
         name = name or (self.label if self.label == self.id.key else f"'{self.label}'")
         verb = "raise" if self.sense > 0 else "lower"
-        return f"{verb} {name} to {format_loosened(self.limit, self.sense, self.unit)}"
+        return f"{verb} {name} to {format_limit(self.printed, self.unit)}"
 
     @property
     def printed(self) -> float:
-        """The limit as it is printed, the number of the key."""
+        """The limit as it is printed, the number of the key: of names a whole one."""
+        if self.unit == COUNT:
+            return float(np.ceil((self.limit or 0.0) - 1e-6))
         return round_loosened(self.limit or 0.0, self.sense)
 
     def further(self, more: float) -> LooserLimit:
@@ -528,3 +531,23 @@ class LinearRule(Rule):
     def untradable(self) -> Sequence[int]:
         """Where the names stand that are not traded at all; where there are any, that is all it says."""
         return ()
+
+    few_names: FewNames | None = None
+    """What it says of which names are held, as long as they are not chosen."""
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> LinearRule:
+        """The rule once the names (N,) that are held are chosen; of None they are still to be."""
+        del held
+        return self
+
+
+@dataclass(frozen=True)
+class FewNames:
+    """At most `most` names are held, each with nothing or `least` of the account."""
+
+    most: float = np.inf
+    least: float = 0.0
+
+    def __or__(self, other: FewNames) -> FewNames:
+        """Both."""
+        return FewNames(min(self.most, other.most), max(self.least, other.least))

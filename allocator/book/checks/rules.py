@@ -236,6 +236,28 @@ def check_limits(draft: Draft) -> Iterator[Breach]:
                 yield setting_breach(f"{key}.set", reach.set, rule, cure)
 
 
+def check_few_names(draft: Draft) -> Iterator[Breach]:
+    """That a few names are chosen for one decision, and that a name can be held with the least that is wanted of it."""
+    mandate = draft.settings.mandate
+    few = {"max_names": mandate.max_names, "min_position": mandate.min_position or None}
+    stated = {f"mandate.{key}": value for key, value in few.items() if value is not None}
+    for key, value in stated.items():
+        if draft.settings.horizon.reviews:
+            rule = "is of one decision, and horizon.reviews re-optimise at later ones"
+            yield setting_breach(key, value, rule, "remove the reviews, or the rule")
+        elif not mandate.traits.few_names:
+            rule = f"is not known with objective = '{mandate.objective}', where hindsight would choose names too"
+            yield setting_breach(key, value, rule, "use 'return_minus_risk', or remove the rule")
+    least, caps = mandate.min_position or 0.0, {"max_weight": mandate.max_weight}
+    caps |= {f"weights.{name}": limits.max for name, limits in mandate.weights.items()}
+    for rule, cap in caps.items():
+        if cap is not None and 0 < cap < least and rule not in mandate.tiers:
+            of = f"mandate.{rule}{'' if rule == 'max_weight' else '.max'} = {cap:g}"
+            cure = f"lower it to {cap:g}, or raise {of.partition(' = ')[0]}"
+            cure += "" if rule == "max_weight" else f"; 0 forbids {rule.removeprefix('weights.')}"
+            yield setting_breach("mandate.min_position", f"{least:g}", f"must not be above {of}", cure)
+
+
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
     """That what rules name is in exposures.csv."""
     mandate, issuers = draft.settings.mandate, {*draft.risky["issuer"]}
