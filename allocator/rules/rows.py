@@ -319,7 +319,7 @@ class Trade:
     costs: float
     value_before: float
 
-    @cached_property
+    @property
     def value(self) -> float:
         """Account value after the trades and their costs."""
         return float(self.values.sum()) + self.cash
