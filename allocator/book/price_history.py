@@ -103,8 +103,8 @@ def _listed(
     """
     rule, window = settings.risk.late_listings, until.at(slice(begin, None))
     there = ~np.isnan(window.values)
-    never = ~there.any(axis=0)
-    first = there.argmax(axis=0) if len(there) else np.zeros(len(never), dtype=int)
+    never: NDArray[np.bool_] = np.asarray(~there.any(axis=0))
+    first = there.argmax(axis=0) if len(there) else np.zeros(len(never), dtype=np.int64)
     if first.any():  # blank on one day is not late
         first[~np.isnan(until.values[: begin + 1]).all(axis=0)] = 0
     late = never | (first > 0)
@@ -130,11 +130,12 @@ def _without_blanks(settings: Settings, kept: _Prices) -> tuple[_Prices, list[Br
     blank = np.isnan(kept.values)
     some = bool(blank.any())
     if some and settings.risk.blanks == "refuse":
-        return kept, [_blank(str(kept.names[i]), kept.days[blank[:, i]]) for i in np.flatnonzero(blank.any(axis=0))], []
+        names = map(str, kept.names)
+        return kept, [_blank(one, kept.days[no]) for one, no in zip(names, blank.T, strict=True) if no.any()], []
     breaches = list(_stale(settings, kept, ~blank))
     if not some:
         return kept, breaches, []
-    without = blank.any(axis=1)
+    without = np.asarray(blank.any(axis=1))
     return kept.at(~without), breaches, [f"{int(without.sum())} rows with blanks left out"]
 
 
@@ -178,7 +179,7 @@ def check_history(draft: Draft) -> Iterator[Breach]:
     """What `historical_returns` refuses, where prices.csv has a column for everyone and risk comes from it."""
     if draft.settings.risk.source != "prices" or "exposures" not in draft.tables:
         return
-    prices, names = prices_by_day(draft.tables["prices"]), list(map(str, draft.risky["instrument"]))
+    prices, names = prices_by_day(draft.tables["prices"]), list(draft.risky_names)
     if names and set(names) <= set(prices):
         try:
             historical_returns(draft.settings, prices[names])

@@ -276,7 +276,7 @@ _INDENT = "   "
 
 
 @cache
-def _shown() -> dict[str, tuple[str, str]]:
+def _verdicts() -> dict[str, tuple[str, str]]:
     """Words and colour of each verdict; what is only looked at elsewhere is not imported there."""
     from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED
 
@@ -293,7 +293,7 @@ def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
     """Print every claim with its verdict."""
     out = console()
     count = Counter(one.verdict for one in checked)
-    told = ", ".join(f"{count[verdict]} {words}" for verdict, (words, _) in _shown().items() if count[verdict])
+    told = ", ".join(f"{count[verdict]} {words}" for verdict, (words, _) in _verdicts().items() if count[verdict])
     out.print(textwrap.fill(f"{name} · {len(checked)} checks: {told}", out.width), style="bold")
     for one in checked:
         out.print(f"\n{textwrap.fill(f'“{one.claim}”', out.width)}")
@@ -305,7 +305,7 @@ def _lines(one: CheckedClaim) -> list[tuple[str, str]]:
     """What is said under a claim, and in which colour."""
     from allocator.outlook.efficiency_model_claims import IMPLIES
 
-    colour = _shown()[one.verdict][1]
+    colour = _verdicts()[one.verdict][1]
     if one.found is None:
         return [(f"{one.formula.name}: needs plans, which --advice solves for", colour)]
     given = f"{format_interval(*one.found)} {one.formula.unit}"

@@ -196,7 +196,7 @@ class QuadraticProgram:
     ) -> list[Columns]:
         """Holdings, cash, wealth, costs, factors and gains, one equation each, and from wealth on one variable."""
         names, ones = len(rates), np.ones(len(rates))
-        each, (cash, wealth, costs) = np.arange(names)[:, None], names + np.arange(3)
+        each, cash, wealth, costs = np.arange(names)[:, None], names, names + 1, names + 2
         further = np.arange(wealth, costs + 1 + factors + gains)
         of_gains, of_held = further[2 + factors :], further[further != costs]
         loadings, returns = outlook.risk.loadings[:, :factors], outlook.returns[:gains].T / unit

@@ -410,7 +410,8 @@ def least_quadratic(linear: Vector, curvature: Vector) -> float:
 def cheapest(linear: Vector, curvature: Vector) -> Vector:
     """(N,) where linear·h + curvature·h² is least, 0 ≤ h ≤ 1."""
     inner = np.divide(-linear, 2 * curvature, out=(linear < 0).astype(float), where=curvature > 0)
-    return np.minimum(np.maximum(inner, 0.0), 1.0)
+    at: Vector = np.minimum(np.maximum(inner, 0.0), 1.0)
+    return at
 
 
 def least_free(linear: Vector, curvature: float) -> float:

@@ -344,7 +344,7 @@ def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertifi
 
 
 def _further(rows: RuleRows) -> list[float]:
-    return (rows.stated + 1e-3 * rows.sense).tolist()
+    return list(map(float, rows.stated + 1e-3 * rows.sense))
 
 
 def _row_room(rows: RuleRows, wider: RuleRows, outlook: Outlook, target: Trade) -> Vector:

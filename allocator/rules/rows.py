@@ -151,7 +151,7 @@ class RuleRows:
     def looks_at_gains_alone(self) -> Vector:
         """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
         if not self.uses_scenario_returns.any():
-            return self.uses_scenario_returns != 0
+            return np.zeros(len(self.labels), dtype=bool)
         others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
         return np.asarray((self.uses_scenario_returns != 0) & (others == 0))
 
@@ -162,7 +162,8 @@ class RuleRows:
 
     def charges(self, prices: Vector) -> Matrix:
         """(3, N) what the rows charge for a unit held, bought and sold, at their prices (R,)."""
-        return np.asarray((self.by_name @ prices).reshape(3, -1))
+        charged: Vector = self.by_name @ prices
+        return charged.reshape(3, -1)
 
     def on(self, outlook: Outlook) -> RuleRows:
         """The same rows with gains written out in holdings and cash."""

@@ -277,13 +277,12 @@ def _no_instruments(
     draft: Draft, place: tuple[str, ...], names: Iterable[str], *, at: str | None = None
 ) -> Iterator[Breach]:
     """Names that are no instrument, and cash, which is one and yet counts in no rule but its own."""
-    risky = list(draft.risky["instrument"])
-    known = {*risky}
+    known = {*draft.risky_names}
     for name in names:
         if name in draft.cash:
             yield setting_breach(at or dotted_key(*place, name), name, *_CASH_RULES)
         elif name not in known:
-            yield from unknown_names(place, [name], risky, _UNKNOWN, at=at)
+            yield from unknown_names(place, [name], draft.risky_names, _UNKNOWN, at=at)
 
 
 def check_members(draft: Draft) -> Iterator[Breach]:

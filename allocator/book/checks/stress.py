@@ -77,7 +77,7 @@ def check_shocks(draft: Draft) -> Iterator[Breach]:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
             yield setting_breach(place, name, rule, _PRICES_ALONE)
     if "exposures" in draft.tables:
-        names, signals = tuple(map(str, draft.risky["instrument"])), draft.tables.get("signals")
+        names, signals = draft.risky_names, draft.tables.get("signals")
         there = BookNames(settings, names, draft.cash, tuple(draft.factors), draft.risky, signals)
         for name, shock in shocks.items():
             yield from check_shock(there, name, shock)
