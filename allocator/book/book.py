@@ -7,6 +7,7 @@ Tables and settings flow in, already held to their contracts one by one; the rul
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -85,7 +86,7 @@ class Book:
     @property
     def value(self) -> float:
         """The account's value in money, before any trade."""
-        return float(self.quantities @ self.prices) + self.cash
+        return math.fsum(self.quantities * self.prices) + self.cash
 
     @property
     def rates(self) -> dict[str, float]:

@@ -2,14 +2,16 @@
 rows of an integer program.
 
 Everything is counted in steps from where the neighbourhood starts and in money of a middling step, never in parts of
-the account: the search is the same whether the account holds a thousand or a trillion.
+the account: the search is the same whether the account holds a thousand or a trillion. And every number that steers the
+search is rounded to digits that no processor's arithmetic differs in: of several portfolios within the gap the same one
+is found anywhere.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +26,20 @@ from allocator.outlook.outlook import Outlook
 from allocator.rules import RuleRows, Trade
 from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
+
+_RETURN_DIGITS = 12
+"""Of slopes, loadings and rules' coefficients: sums of products differ in the last two or three of sixteen."""
+_BPS_DIGITS = 8
+_POINT_DIGITS = 8
+"""Of a portfolio where tangents touch; wherever they do, they are below what they stand for."""
+_STEP_DIGITS = 6
+"""Of targets: far above what a solver may leave open, far below a lot."""
+
+
+def steady(values: Vector, digits: int) -> Vector:
+    """Rounded to digits that no processor's arithmetic differs in."""
+    return np.asarray(np.round(values, digits) + 0.0)
+
 
 # What may be ordered: for every name, whole lots, at least the smallest trade, or everything that is held.
 #
@@ -156,7 +172,7 @@ def _in_steps(book: Book, mandate: Mandate, start: Position, target: Trade, lots
         cost_rates=mandate.cost_rates,
         values=values,
         lots_a_step=lots_a_step,
-        targets=np.clip((target.bought - target.sold) / book.value / values, -held, most_bought),
+        targets=np.clip(steady((target.bought - target.sold) / book.value / values, _STEP_DIGITS), -held, most_bought),
         smallest=np.maximum(np.ceil(minimum / values - _NOISE), 1.0),
         held=held,
         most_bought=most_bought,
@@ -381,7 +397,7 @@ class Nearness(LotObjective):
 
     def own(self, steps: Vector) -> Vector:
         """(N,) how far from the target."""
-        return np.asarray(self._money * np.abs(steps - self.grid.targets))
+        return steady(self._money * np.abs(steps - self.grid.targets), _BPS_DIGITS)
 
     def value(self, steps: Vector, trade: Trade) -> float:
         """The sum over names."""
@@ -417,19 +433,20 @@ class PlanObjective(LotObjective):
     @cached_property
     def bound(self) -> float:  # type: ignore[override]
         """By the targets' prices."""
-        return _BPS * lower_bound(self.grid.start, self.outlook, self.mandate, self.prices, self.trading_price)
+        bound = lower_bound(self.grid.start, self.outlook, self.mandate, self.prices, self.trading_price)
+        return round(_BPS * bound, _BPS_DIGITS)
 
     def own(self, steps: Vector) -> Vector:
         """(N,) costs, charges and own risk."""
         holdings, traded = self._holdings(steps), np.abs(steps) * self.grid.values
         price = self.mandate.cost_price(self.outlook)
         costs = price * self.mandate.costs(traded, 0 * traded) + self.trading_price * traded
-        return np.asarray(_BPS * (self._specific * holdings**2 + self._charges * holdings + costs))
+        return steady(_BPS * (self._specific * holdings**2 + self._charges * holdings + costs), _BPS_DIGITS)
 
     def value(self, steps: Vector, trade: Trade) -> float:
         """The formulas' own."""
         extra = self.trading_price * float(np.abs(steps) @ self.grid.values)
-        return _BPS * (self.mandate.loss(trade, self.outlook) + extra)
+        return round(_BPS * (self.mandate.loss(trade, self.outlook) + extra), _BPS_DIGITS)
 
     def penalty(self, steps: Vector) -> Vector:
         """(N,) by the Lagrangian of the targets' prices, name by name."""
@@ -437,7 +454,8 @@ class PlanObjective(LotObjective):
         holdings, traded = self._holdings(steps), self.grid.values * steps
         best = cheapest(in_holdings, self._specific)
         held = in_holdings * (holdings - best) + self._specific * (holdings**2 - best**2)
-        return np.asarray(_BPS * (held + in_buys * np.maximum(traded, 0) + in_sells * np.maximum(-traded, 0)))
+        penalty = held + in_buys * np.maximum(traded, 0) + in_sells * np.maximum(-traded, 0)
+        return steady(_BPS * penalty, _BPS_DIGITS)
 
     @cached_property
     def _reduced(self) -> tuple[Vector, Vector, Vector]:
@@ -461,17 +479,18 @@ class PlanObjective(LotObjective):
         """Exposures y at a trade; the slopes there of the adverse loss in holdings and cash, and of errors of returns
         that are not each name's own, in holdings.
         """
-        holdings, cash = trade.values / trade.value_before, trade.cash / trade.value_before
+        holdings, cash = steady(trade.values / trade.value_before, _POINT_DIGITS), trade.cash / trade.value_before
         mandate, outlook, error = self.mandate, self.outlook, self.mandate.return_error
         in_gains = np.zeros(len(outlook.probabilities))
         if mandate.return_weight:
-            losses = -outlook.portfolio_returns(holdings, cash)
+            losses = steady(-outlook.portfolio_returns(holdings, cash), _POINT_DIGITS)
             in_gains = -mandate.ambiguity.adversary(losses, outlook.probabilities)
         joint = 0 * holdings
         if error is not None and error.linear_charge is None:
             joint = error.slope(error.steepest(holdings, outlook.risk), outlook.risk)
-        in_cash = float(in_gains @ outlook.cash_returns)
-        return outlook.risk.loadings.T @ holdings, outlook.returns.T @ in_gains, in_cash, joint
+        in_cash = round(float(in_gains @ outlook.cash_returns), _RETURN_DIGITS)
+        factors, in_holdings = steady(self._loadings.T @ holdings, _POINT_DIGITS), outlook.returns.T @ in_gains
+        return factors, steady(in_holdings, _RETURN_DIGITS), in_cash, steady(joint, _RETURN_DIGITS)
 
     def changes(self, steps: Vector, trade: Trade, to: Vector) -> Vector:
         """(N,) exact in risk and costs of each name, at the adversary and the errors of the trade."""
@@ -479,10 +498,14 @@ class PlanObjective(LotObjective):
         costs = self.mandate.costs(self.grid.values * np.abs(to), 0 * to)
         costs = costs - self.mandate.costs(self.grid.values * np.abs(steps), 0 * to)
         factors, in_holdings, in_cash, joint = self._slopes(trade)
-        loadings, gamma = self.outlook.risk.loadings, self.mandate.risk_aversion
+        loadings, gamma = self._loadings, self.mandate.risk_aversion
         risk = gamma * (2 * (loadings @ factors) * moved + (loadings**2).sum(axis=1) * moved**2)
         coupled = (in_holdings + joint) * moved - in_cash * (moved + costs) + risk
-        return np.asarray(self.own(to) - self.own(steps) + _BPS * coupled)
+        return steady(self.own(to) - self.own(steps) + _BPS * coupled, _BPS_DIGITS)
+
+    @cached_property
+    def _loadings(self) -> Matrix:
+        return steady(self.outlook.risk.loadings, _RETURN_DIGITS)
 
     @property
     def _factors(self) -> int:
@@ -504,10 +527,10 @@ class PlanObjective(LotObjective):
 
     def coupling(self, view: GridNeighbourhood) -> list[Block]:
         """y are the exposures."""
-        count, loadings = self._factors, self.outlook.risk.loadings
+        count, loadings = self._factors, self._loadings
         if not count:
             return []
-        here = -(loadings.T @ self._holdings(view.bought - view.sold))
+        here = -steady(loadings.T @ self._holdings(view.bought - view.sold), _RETURN_DIGITS)
         own = [-sp.eye_array(count), sp.csr_array((count, count + 2))]
         return [Block(self._over(view, loadings.T, np.zeros(count), own), here, here)]
 
@@ -520,7 +543,7 @@ class PlanObjective(LotObjective):
         blocks = [
             Block(
                 self._over(view, slopes, of_cash, [sp.csr_array((2, 2 * self._factors)), sp.eye_array(2)]),
-                -slopes @ begun - of_cash * view.cash,
+                -steady(slopes @ begun + of_cash * view.cash, _BPS_DIGITS),
                 np.inf,
             )
         ]
@@ -548,7 +571,8 @@ def impact_chord(view: GridNeighbourhood) -> tuple[Vector, float]:
         return np.zeros(len(view.upper)), 0.0
 
     def curve(steps: Vector) -> Vector:
-        return np.asarray(impact * (steps * grid.values) ** 1.5 / grid.unit)
+        part = steps * grid.values
+        return np.asarray(impact * part * np.sqrt(part) / grid.unit)  # a root is exact anywhere, a power is not
 
     constant, more = 0.0, np.split(view.upper, 6)[:2]
     for begun, first, beyond in zip((view.bought, view.sold), (view.first_bought, view.first_sold), more, strict=True):
@@ -574,11 +598,24 @@ class NeighbourhoodRules:
     shrink: Vector
 
 
+def steady_rows(rows: RuleRows, outlook: Outlook) -> RuleRows:
+    """Rows with gains written out in holdings and cash, their coefficients rounded; what that takes is left aside."""
+    written, changed = rows.on(outlook), np.zeros(len(rows.labels), dtype=bool)
+    parts: dict[str, sp.csr_array] = {}
+    for part in ("holdings", "buys", "sells"):
+        exact = getattr(written, part)
+        parts[part] = sp.csr_array((steady(exact.data, _RETURN_DIGITS), exact.indices, exact.indptr), exact.shape)
+        changed |= abs(parts[part] - exact).sum(axis=1) > 0
+    cash = steady(written.cash, _RETURN_DIGITS)
+    changed |= cash != written.cash
+    return replace(written, cash=cash, limit=rows.limit + np.where(changed, 10.0**-_RETURN_DIGITS, 0.0), **parts)
+
+
 def neighbourhood_rules(view: GridNeighbourhood, outlook: Outlook, rows: RuleRows) -> NeighbourhoodRules:
     """The rules' rows over a neighbourhood's columns: what is traded throughout it goes into the limits."""
     grid = view.grid
-    written_out = rows.on(outlook)
-    in_holdings, in_cash = written_out.holdings, written_out.cash
+    rows = steady_rows(rows, outlook)
+    in_holdings, in_cash = rows.holdings, rows.cash
     limits = (_limits(view, rows, in_holdings, in_cash) + _FLOAT_NOISE) / grid.unit
 
     money = sp.diags_array(grid.values / grid.unit)

@@ -23,6 +23,7 @@ from allocator.lots.milp import (
     neighbourhood,
     neighbourhood_rules,
     order_grid,
+    steady_rows,
 )
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import RelaxedLimits, has_tiers
@@ -203,7 +204,7 @@ class RowEffects:
     @staticmethod
     def of(search: LotSearch, rows: RuleRows) -> RowEffects:
         """Of rows, over steps."""
-        on, rates = rows.on(search.outlook), search.grid.cost_rates
+        on, rates = steady_rows(rows, search.outlook), search.grid.cost_rates
         cash = sp.csr_array(np.append(on.cash, -1.0)[:, None])
         held = sp.vstack([on.holdings, sp.csr_array((1, len(rates)))])
         none = sp.csr_array((1, len(rates)))
@@ -604,6 +605,7 @@ def whole_lots(
     if prices is not None:
         enough = book.settings.lots.gap_bps if explains else np.inf  # a quick search asks whether there are any
         objective = PlanObjective(grid, outlook, mandate, prices, trading_price, enough)
+    target = trade_of_lots(book, mandate, grid.targets * grid.lots_a_step)
     search = LotSearch(book, outlook, mandate, grid, objective, target, work or _work(book))
     rows = mandate.rows
     for rule in mandate.convex_rules:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,3 +162,41 @@ def test_lots_of_targets_that_trade_least_do_not_trade_what_was_left_for_indiffe
     assert traded(calm) < traded(busy) - 0.01 * book.value
     target = float((calm.target.bought + calm.target.sold).sum())
     assert traded(calm) < target + 0.02 * book.value
+
+
+@pytest.mark.parametrize("kind", ["coarse", "mixed"])
+def test_the_last_bits_of_arithmetic_change_no_lot(kind: str) -> None:
+    draw, looked, searched = np.random.default_rng(12), 0, 0
+
+    def shaken(values: Any, size: float) -> Any:
+        return values * (1 + size * draw.uniform(-1, 1, np.shape(values)))
+
+    for seed in some(range(100), 6):
+        book = random_book(seed, names=6 + seed % 6, coarse=kind == "coarse")
+        robust = book.settings.robust.model_copy(update={"set": SETS[seed % 4], "radius": 0.1 * (seed % 4 < 2)})
+        book = replace(book, settings=book.settings.model_copy(update={"robust": robust}))
+        try:
+            plan = rebalance(book)
+        except Infeasible:
+            continue
+        target, risk, prices = plan.target, plan.outlook.risk, plan.duals
+        assert prices is not None
+        found = [
+            lots_module.whole_lots(
+                book,
+                replace(
+                    plan.outlook,
+                    returns=shaken(plan.outlook.returns, size),
+                    risk=replace(risk, loadings=shaken(risk.loadings, size)),
+                ),
+                plan.mandate,
+                plan.start,
+                replace(target, bought=shaken(target.bought, 20 * size), sold=shaken(target.sold, 20 * size)),
+                replace(prices, factors=shaken(prices.factors, 20 * size)),
+            )[0].tolist()
+            for size in (0.0, 1e-15, 2e-15)
+        ]
+        assert found[0] == found[1] == found[2], seed
+        looked, searched = looked + 1, searched + (plan.lots_gap_bps > 0.0)
+    assert looked >= 3
+    assert searched >= 2
