@@ -466,7 +466,7 @@ def alone(staged: Any, start: Position) -> tuple[float, float]:
 # From the shell, and tables.
 #
 COMMANDS = (("check", "data/listed", 3), ("rebalance", "data/listed", 3), ("stress", "data/listed", 2),
-            ("waiting", "data/reviewed", 2))  # fmt: skip
+            ("waiting", "data/reviewed", 1))  # fmt: skip
 
 
 def shell(size: str, *, large: bool) -> list[Row]:

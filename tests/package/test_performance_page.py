@@ -1,4 +1,4 @@
-"""What docs/performance.md says is what a run of the benchmarks measured, of contenders who answer the same question."""
+"""What docs/performance.md says is what the benchmarks measured, of contenders who answer the same question."""
 
 from __future__ import annotations
 
