@@ -113,9 +113,9 @@ def main() -> None:
     print(f"in {at['seconds']} s", flush=True)
     if asked.keep and asked.tasks:
         kept = json.loads(RESULTS.read_text(encoding="utf-8"))
-        sizes = {f"{row['task']} {row['size']}": None for row in every}
+        named = [f"{row['task']} {row['size']}" for row in every]
         at, every = kept["machine"], in_place(kept["rows"], every)
-        at["again"] = list(dict.fromkeys(at.get("again", [])) | sizes)
+        at["again"] = list(dict.fromkeys([*at.get("again", []), *named]))
     if asked.keep or not asked.tasks:
         # a row a line, so that two runs can be compared
         lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in every)
