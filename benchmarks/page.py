@@ -287,7 +287,7 @@ page. `benchmarks/results.json` has its numbers, `benchmarks/tasks.py` says what
 
 Measured on {at["date"]}: {at["cpu"]}, {at["cores"]} cores, {at["system"]}, Python {at["python"]};
 {versions}.
-The run took {at["seconds"]} s; the machine's load was {at["load_before"]} before it and {at["load_after"]} after.{again}
+The run took {at["seconds"]} s; the machine's load was {at["load_before"]} before and {at["load_after"]} after.{again}
 
 Times are processor time of one thread, medians; every timed call gets a book with other returns, holdings and prices.
 *First of a shape* is a program whose like was not seen before in the process, *repeated* one that was. × is over the
