@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 
 import click
 
@@ -13,7 +14,7 @@ from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
 from allocator.commands.report import desk, report
-from allocator.commands.studies import caution, explain, stress, waiting
+from allocator.commands.studies import caution, explain, frontier, stress, waiting
 
 _ALLOCATED = 100_000
 """New objects after which garbage is looked for among them."""
@@ -33,6 +34,9 @@ def main() -> None:
     Exit codes: 0 done, 2 wrong usage, 3 input refused (with the cures), 4 infeasible: conflicting limits
     (with the smallest fix), 5 no verified solution.
     """
+    # sums that are shared among threads end in other digits where there are other cores, and in a question of this size
+    # threads wait for each other longer than they work
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # by its defaults Python looks for garbage in all that was imported, time and again and once more on the way out: a
     # fifth of a command's time, for nothing that was ever found
     gc.set_threshold(_ALLOCATED)
@@ -40,8 +44,8 @@ def main() -> None:
 
 
 for command in (
-    init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, waiting, stress,
-    report, desk, history, show, compare, verify, replay, approve, export, apply, schema, plugins,
+    init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, frontier,
+    waiting, stress, report, desk, history, show, compare, verify, replay, approve, export, apply, schema, plugins,
 ):  # fmt: skip
     main.add_command(command)
 if __name__ == "__main__":

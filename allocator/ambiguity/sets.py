@@ -394,9 +394,11 @@ def by_kind(
     """The adverse expectations of `losses` at each set's places, of a kind at once where that has a form and others one
     by one: which sets, their expectations and the constraints that these need.
     """
-    for kind, those in _alike(sets):
+    for kind, those in _alike(sets, beliefs):
         own, around, places = [sets[i] for i in those], [beliefs[i] for i in those], [at[i] for i in those]
-        if kind is not None:
+        if len(around[0]) == 1:
+            yield those, losses[np.concatenate(places)], []
+        elif kind is not None:
             yield those, *kind.dual_forms(own, around, places, losses)
         elif own[0].is_singleton:
             yield those, weighted_sums(np.concatenate(around), losses, places), []
@@ -422,8 +424,10 @@ def weighted_sums(weights: Vector, terms: cp.Expression, at: Sequence[Any]) -> c
 
 def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Iterator[Any]:
     """The numbers that `by_kind` has made parameters of, in the order in which it made them."""
-    for kind, those in _alike(sets):
+    for kind, those in _alike(sets, beliefs):
         own, around = [sets[i] for i in those], [beliefs[i] for i in those]
+        if len(around[0]) == 1:
+            continue
         if kind is not None:
             yield from kind.numbers_of_many(own, around)
         elif own[0].is_singleton:
@@ -432,20 +436,23 @@ def numbers_by_kind(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Ite
             yield from own[0].compiled.dual_numbers(around[0]).values()
 
 
-def _alike(sets: Sequence[Ambiguity]) -> Iterator[tuple[type[Ambiguity] | None, list[int]]]:
-    """Which are compiled at once: each that has no form of many, those that hold the belief alone, and those of a kind
-    that has one.
+def _alike(sets: Sequence[Ambiguity], beliefs: Sequence[Vector]) -> Iterator[tuple[type[Ambiguity] | None, list[int]]]:
+    """Which are compiled at once: those of a single outcome, which is certain, each that has no form of many, those
+    that hold the belief alone, and those of a kind that has one.
     """
-    plain, batches = list[int](), dict[type[Ambiguity], list[int]]()
+    certain, plain, batches = list[int](), list[int](), dict[type[Ambiguity], list[int]]()
     for i, one in enumerate(sets):
-        if one.is_singleton:
+        if len(beliefs[i]) == 1:
+            certain.append(i)
+        elif one.is_singleton:
             plain.append(i)
         elif one.batched:
             batches.setdefault(type(one), []).append(i)
         else:
             yield None, [i]
-    if plain:
-        yield None, plain
+    for those in (certain, plain):
+        if those:
+            yield None, those
     yield from batches.items()
 
 

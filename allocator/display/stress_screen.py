@@ -163,6 +163,12 @@ class _Fit:
         return bool(spare)
 
     def _height(self) -> int:
+        """The lines of all; no more than are known where these are too many: what is printed to be measured was half of
+        a screen's time.
+        """
+        at_least = sum(self._known.get(block, block[1]) for block in self._shown.items())  # a row is a line or more
+        if at_least > LINES:
+            return at_least
         closing = _closing(self._sections, self._shown)
         shown = [section for section in self._sections if not _without_room(section, self._shown)]
         return sum(map(self._lines, shown)) + (1 + self._wrapped(closing) if closing else 0)

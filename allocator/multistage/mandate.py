@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,16 +103,22 @@ class MultistageMandate:
         """What people read of the objective."""
         return self.utility.words(reviewed=self.tree.nodes > 1)
 
-    def branchings(self) -> Iterator[NestedWorstCase]:
+    @cached_property
+    def branchings(self) -> tuple[NestedWorstCase, ...]:
         """Where there is an adverse expectation: at every node over its children, or at the root over all leaves."""
         tree = self.tree
         if self.at_leaves:
-            yield NestedWorstCase(0, tree.nodes + np.arange(tree.leaves), tree.reach()[1], self._over_leaves())
-            return
-        for node, ambiguity in enumerate(self.ambiguities):
-            below, ends = tree.children(node)
-            at = np.concatenate([below, tree.nodes + ends])
-            yield NestedWorstCase(node, at, tree.child_probabilities(node), ambiguity)
+            every = tree.nodes + np.arange(tree.leaves)
+            return (NestedWorstCase(0, every, tree.reach()[1], self._over_leaves()),)
+        return tuple(
+            NestedWorstCase(
+                node,
+                np.concatenate([(at := tree.children(node))[0], tree.nodes + at[1]]),
+                tree.child_probabilities(node),
+                ambiguity,
+            )
+            for node, ambiguity in enumerate(self.ambiguities)
+        )
 
     def _over_leaves(self) -> Ambiguity:
         """The root's set over paths and scenarios; one about scenarios is pushed forward by all news at once."""
@@ -119,10 +126,14 @@ class MultistageMandate:
         kinds = np.eye(tree.beliefs.shape[1])[tree.leaf_scenarios]
         return self.ambiguities[0].of_scenarios.over_paths(tree.beliefs[0], tree.reach()[1], kinds)
 
-    def step(self, node: int) -> float:
-        """The part of the years to the horizon that pass until the next date."""
-        children, years = self.tree.children(node)[0], self.outlooks[node].years
-        return (years - self.outlooks[children[0]].years) / years if len(children) else 1.0
+    @cached_property
+    def steps(self) -> Vector:
+        """(D,) the part of the years to the horizon that pass until the next date."""
+        years, ends = np.array([outlook.years for outlook in self.outlooks]), np.zeros(self.tree.nodes)
+        later = np.flatnonzero(self.tree.parents >= 0)
+        ends[self.tree.parents[later[::-1]]] = years[later[::-1]]  # of the first of several
+        parts: Vector = (years - ends) / years
+        return parts
 
     def below(self, node: int, wealth_before: float) -> MultistageMandate:
         """The question that is left at `node`, where the account before trading is worth so much of today's."""
@@ -157,7 +168,7 @@ class MultistageMandate:
 
     def forest(self, questions: Sequence[MultistageMandate], leaves: Sequence[int]) -> MultistageMandate:
         """Questions of this one's `leaves`, in their order, side by side: what is best for each is best for the sum."""
-        around = [one.first_around for one in questions]
+        around = [one.around for one in questions if one.around is not None]  # all of them, or none
         joined = (np.concatenate([getattr(one, part) for one in around]) for part in ("nodes", "leaves", "risks"))
         return replace(
             self,
@@ -166,7 +177,7 @@ class MultistageMandate:
             outlooks=tuple(outlook for one in questions for outlook in one.outlooks),
             ambiguities=tuple(ambiguity for one in questions for ambiguity in one.ambiguities),
             utility=self.utility.restated(leaves),
-            around=PathWealth(*joined),
+            around=PathWealth(*joined) if around else None,
         )
 
     @property

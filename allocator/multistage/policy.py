@@ -82,6 +82,11 @@ class Policy:
         """What it is charged for risk by."""
         return path_wealth(self.staged, self.holdings, self.cash)
 
+    @property
+    def around(self) -> PathWealth | None:
+        """What others near it may be charged around; None where risk on the way is not charged."""
+        return self.own_path if self.staged.utility.path_aversion else None
+
     @cached_property
     def solved(self) -> PolicyValue:
         """Its worth by the program that was solved: of charges linearised around the policy before it."""
@@ -166,7 +171,9 @@ def path_wealth(staged: MultistageMandate, holdings: Matrix, cash: Vector) -> Pa
     """What holdings (D, N) and cash (D,) are charged for risk by."""
     tree, nodes = staged.tree, holdings.sum(axis=1) + cash
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
-    variances = [staged.step(node) * staged.outlooks[node].risk.variance(own) for node, own in enumerate(holdings)]
+    variances = [
+        float(staged.steps[node]) * staged.outlooks[node].risk.variance(own) for node, own in enumerate(holdings)
+    ]
     risks = staged.utility.path_aversion / 2 * np.array(variances) / np.maximum(nodes, _DUST) ** 2
     leaves = (tree.leaf_growth * held).sum(axis=1) + tree.leaf_cash_growth * in_cash
     return PathWealth(np.maximum(nodes, _DUST), leaves, risks)
@@ -182,7 +189,9 @@ def policy_value(
     """Losses of a policy by backward recursion, the adverse expectation at each node by the set's inner maximiser;
     charges for risk are its own, or linearised `around` another one.
     """
-    tree, utility, staged = staged.tree, staged.utility, replace(staged, ambiguities=ambiguities)
+    tree, utility = staged.tree, staged.utility
+    if ambiguities is not staged.ambiguities:
+        staged = replace(staged, ambiguities=ambiguities)
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
     values, left = tree.leaf_growth * held, tree.leaf_cash_growth * in_cash
     if utility.path_aversion:  # a charge is paid in cash at the end
@@ -199,7 +208,7 @@ def nested_value(staged: MultistageMandate, plain: Vector, drawn: Matrix, holdin
     tree = staged.tree
     losses, at_leaves = np.zeros(tree.nodes), plain.copy()
     adversaries, counted = [np.zeros(0)] * tree.nodes, [np.zeros(0)] * tree.nodes
-    for one in reversed([*staged.branchings()]):
+    for one in reversed(staged.branchings):
         node, below, ends = one.node, one.at[one.at < tree.nodes], one.at[one.at >= tree.nodes] - tree.nodes
         certain = np.repeat(losses[below][:, None], drawn.shape[1] if len(ends) else 1, axis=1)
         step = ScenarioStep(
@@ -207,7 +216,7 @@ def nested_value(staged: MultistageMandate, plain: Vector, drawn: Matrix, holdin
             np.vstack([certain, drawn[ends]]) if len(ends) else certain,
             holdings[node],
             staged.outlooks[node],
-            staged.step(node),
+            float(staged.steps[node]),
         )
         value = staged.utility.worst(step, one.ambiguity, one.p)
         losses[node], at_leaves[ends] = value.loss, value.losses[len(below) :]
@@ -217,7 +226,7 @@ def nested_value(staged: MultistageMandate, plain: Vector, drawn: Matrix, holdin
 
 def _over_leaves(staged: MultistageMandate, at_leaves: Vector) -> PolicyValue:
     """One adverse expectation over all leaves; a later node's loss, and what follows, are conditional on it."""
-    tree, (one,) = staged.tree, staged.branchings()
+    tree, (one,) = staged.tree, staged.branchings
     reached = np.concatenate([np.zeros(tree.nodes), one.ambiguity.adversary(at_leaves, one.p)])
     losses, adversaries = np.concatenate([np.zeros(tree.nodes), at_leaves]), [np.zeros(0)] * tree.nodes
     for node in reversed(range(tree.nodes)):

@@ -4,17 +4,20 @@
 
 in wealth units, today's account being 1, so that weights times wealth never appear (science §3.7). Holdings, trades
 and cash of a node follow from its parent's by the node's growth; a leaf is a loss row of its parent. The adverse
-expectation is nested, node by node, hence time-consistent. One decision node is the same program. Where one stands
-today and what is believed and guarded against are parameters, so that the same tree is solved again from elsewhere, and
-at another belief, without compiling it again; the tree's own numbers are compiled in: as parameters, which cvxpy
-multiplies out one by one, they take it a hundred times as long.
+expectation is nested, node by node, hence time-consistent. One decision node is the same program.
+
+A program that is kept serves all trees of its shape. What is believed and guarded against are parameters of it. The
+numbers of its linear rows (growth, costs, rules, where one stands, what charges for risk are linearised around) are
+compiled as ones and written into the solver's matrices before each solve: as parameters, which cvxpy multiplies out one
+by one, they take it a hundred times as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,10 +29,12 @@ from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import MultistageMandate, NestedWorstCase
 from allocator.multistage.objectives import ObjectiveRows, TreeVariables
 from allocator.optimization.quadratic_program import TIE_BREAK
+from allocator.optimization.solve import Limits, Solver, solve_once
+from allocator.optimization.verification import CanonicalCheck
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import DecisionVariables
-from allocator.rules.rows import Position
-from allocator.types import DeferredModule, Matrix, Vector
+from allocator.rules.rows import LinearRule, Position, RuleRows
+from allocator.types import DeferredModule, Vector
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -38,143 +43,140 @@ else:
 
 TRADE_UNITS = (0.1, 1.0)
 """Of the account: what trades are measured in where their impact is a cone; where a solver fails on one, the next."""
+_LESS = 1e-4
+"""What expected wealth counts where the least trades are wanted: nothing brings ten thousand times what is traded."""
+
+
+class TreeShape(NamedTuple):
+    """How a tree is asked: whether anything is traded after the root, in which unit trades are where their impact is a
+    cone, how much tighter every limit is than the mandate's, and whether the least trades today are wanted instead.
+    """
+
+    trading: bool = True
+    trade_unit: float = TRADE_UNITS[0]
+    room: float = 0.0
+    least: bool = False
+
+
+PLAIN = TreeShape()
 
 
 @dataclass(frozen=True, eq=False)
 class TreeProgram:
     """The program of a tree and its variables; the duals of `losses`, the leaf rows, are the adversary's unconditional
-    probabilities of the leaves.
+    probabilities of the leaves. Of one that is kept only `ask` knows the numbers.
     """
 
     problem: cp.Problem
     variables: TreeVariables
     losses: cp.Constraint
-    start: tuple[cp.Parameter, cp.Parameter]
     sets: tuple[cp.Parameter, ...]
-    around: tuple[cp.Parameter, ...]
+    written: _Written | None = None
 
-    def write(self, staged: MultistageMandate, start: Position | Sequence[Position]) -> None:
-        """Let it begin from `start`, which holds the same names: what is not held is not sold, and has no variable.
-        Sets of probabilities are where and as large as they are there, charges for risk are linearised around what it
-        says.
-        """
-        starts = _each_start(start)
-        self.start[0].value = np.concatenate([one.holdings for one in starts])
-        self.start[1].value = np.array([one.cash for one in starts])
+    def write(self, staged: MultistageMandate, rows: LinearRows) -> None:
+        """Let a kept one be of another tree of its shape, whose linear rows these are."""
+        if self.written is not None:
+            self.written.rows = rows
         if self.sets:
-            solved = [*staged.branchings()]
+            solved = staged.branchings
             numbers = numbers_by_kind([one.ambiguity for one in solved], [one.p for one in solved])
             for parameter, value in zip(self.sets, numbers, strict=True):
                 parameter.value = value
-        if self.around:
-            around = staged.first_around
-            charged = self.variables.tree.on_path(around.risks)
-            told = (1 / around.nodes, around.risks / around.nodes, around.leaves, np.exp(charged))
-            for parameter, value in zip(self.around, told, strict=True):
-                parameter.value = value
+
+    def ask(self, solver: Solver, limits: Limits) -> tuple[str, CanonicalCheck | None]:
+        """A solver's status, and the canonical check of its answer where it says that it has one."""
+        return solve_once(self.problem, solver, limits, warm=False, amend=self.written)
 
 
 def compiled_in(staged: MultistageMandate) -> tuple[object, ...]:
-    """What of a question is compiled in: all but the sizes of its sets and what they are around, where one stands, and
-    what charges for risk are linearised around. Beliefs are, where a rule looks at them.
+    """What of a question is compiled in: its shape, and what is neither in its linear rows nor the size or the belief
+    of a set. Beliefs are, where a convex rule looks at them.
     """
-    tree, mandates, outlooks, names = staged.tree, staged.mandates, staged.outlooks, staged.tree.growth.shape[1]
-    linear = {id(rule): rule for one in mandates for rule in one.linear_rules}  # the same ones at most nodes
-    convex = {id(rule): rule for one in mandates for rule in one.convex_rules}
-    places = {at: i for i, at in enumerate((*linear, *convex))}
+    tree, utility = staged.tree, staged.utility
+    convex = {id(rule): rule for one in staged.mandates for rule in one.convex_rules}  # the same ones at most nodes
+    places = {at: i for i, at in enumerate(convex)}
+    risky, gains = utility.charges_risk or convex, any(one.looks_at_gains for one in convex.values())
     believing = any(one.directions is None for one in convex.values())
-    believing = believing or any(one.rows(names).expected.any() for one in linear.values())
     return (
-        tuple(getattr(tree, part.name) for part in fields(tree) if part.name not in _OF_BELIEF),
-        (*linear.values(), *convex.values()),
-        tuple((one.cost_rates, one.impact, tuple(places[id(rule)] for rule in one.rules)) for one in mandates),
-        tuple((one.returns, one.cash_returns, one.risk, one.years) for one in outlooks),
-        tuple(one.probabilities for one in outlooks) if believing else None,
-        repr([one.ambiguity.structure(one.p) for one in staged.branchings()]),
-        staged.utility,
+        (tree.parents, tree.leaf_parents, tree.growth.shape[1], tree.leaf_scenarios if staged.at_leaves else None),
+        tuple(convex.values()),
+        tuple((one.impact is None, tuple(places[id(rule)] for rule in one.convex_rules)) for one in staged.mandates),
+        tuple((one.risk, one.years) for one in staged.outlooks) if risky else None,
+        tuple((one.returns, one.cash_returns) for one in staged.outlooks) if gains or believing else None,
+        tuple(one.probabilities for one in staged.outlooks) if believing else None,
+        repr([one.ambiguity.structure(one.p) for one in staged.branchings]),
+        utility,
     )
-
-
-_OF_BELIEF = ("probabilities", "beliefs", "leaf_probabilities")
-"""What of a tree follows from what is believed."""
 
 
 def tree_program(
     staged: MultistageMandate,
     start: Position | Sequence[Position],
+    shape: TreeShape = PLAIN,
     *,
-    trading: bool = True,
-    trade_unit: float = TRADE_UNITS[0],
+    rows: LinearRows | None = None,
     cuts: Sequence[Sequence[Vector]] | None = None,
-    room: float = 0.0,
 ) -> TreeProgram:
     """The program of a mandate over a tree from `start`; over a forest of all its trees, each from a start of its own.
+    One to keep for all trees whose linear rows are as `rows`, where these are given.
 
-    Without `trading` nothing is traded after the root: a policy that commits now. With `cuts`, probabilities of every
-    node's children, its adverse expectation is the largest of those: a bound from below on that of any set with all of
-    them. With `room`, every limit is so much tighter than the mandate's.
+    With `cuts`, probabilities of every node's children, its adverse expectation is the largest of those: a bound from
+    below on that of any set with all of them.
     """
     tree = staged.tree
     nodes, names = tree.growth.shape
-    bought, sold = tradable_names(staged, start, trading=trading)
+    stated = linear_rows(staged, start, shape) if rows is None else rows.as_ones()
+    bought, sold = stated.tradable
     v = TreeVariables(
         tree,
         staged.outlooks,
-        np.array([staged.step(node) for node in range(nodes)]),
+        staged.steps,
         holdings=cp.Variable(nodes * names, nonneg=True, name="holdings"),
         cash=cp.Variable(nodes, nonneg=True, name="cash"),
-        buys=_only(bought, "buys"),
-        sells=_only(sold, "sells"),
+        buys=_only(bought, purchases := cp.Variable(int(bought.sum()), nonneg=True, name="buys")),
+        sells=_only(sold, sales := cp.Variable(int(sold.sum()), nonneg=True, name="sells")),
         wealth=cp.Variable(nodes, name="wealth"),
         wealth_before=cp.Variable(nodes, name="wealth before trades"),
         wealth_at_end=cp.Variable(tree.leaves, name="wealth at the end"),
         theta=cp.Variable(nodes + tree.leaves, name="value"),
     )
-    roots = np.flatnonzero(tree.parents < 0)
-    begins = sp.csr_array((np.ones(len(roots)), (roots, np.arange(len(roots)))), shape=(nodes, len(roots)))
-    held, in_cash = cp.Parameter(len(roots) * names, name="held today"), cp.Parameter(len(roots), name="cash today")
-    before = _grown(tree.growth, tree.parents, nodes) @ v.holdings + sp.kron(begins, sp.eye_array(names)) @ held
-    cash_before = _grown(tree.cash_growth[:, None], tree.parents, nodes) @ v.cash + begins @ in_cash
-    each = _each(nodes, names)
-    costs, constraints = _costs(staged, v.buys + v.sells, bought | sold, trade_unit)
-    ends = _each(tree.leaves, names) @ _grown(tree.leaf_growth, tree.leaf_parents, nodes)
-    cash_at_end = _grown(tree.leaf_cash_growth[:, None], tree.leaf_parents, nodes)
+    further, cones = _cones(staged, v, bought | sold, shape.trade_unit)
+    parts = [v.holdings, purchases, sales, v.cash, v.wealth, v.wealth_before, v.wealth_at_end, *further]
+    every = cp.hstack([part for part in parts if part.size])
+    linear = [stated.equations @ every == stated.sides]
+    if len(stated.limits):
+        linear.append(stated.limited @ every <= stated.limits)
     own = staged.utility.rows(v)
     losses = v.theta[nodes:] >= own.losses
-    at_end = ends @ v.holdings + cash_at_end @ v.cash
-    charged, around = _wealth_at_end(staged, v, at_end)
     worst = [*_worst_cases(staged, v.theta, own, cuts)]
     sets = {one.id: one for row in worst for one in row.parameters()}  # their ids tell which was made first
-    constraints += [
-        v.holdings == before + v.buys - v.sells,
-        v.cash == cash_before - each @ v.buys + each @ v.sells - costs,
-        v.wealth == each @ v.holdings + v.cash,
-        v.wealth_before == each @ before + cash_before,
-        v.sells[np.flatnonzero(sold)] <= before[np.flatnonzero(sold)],
-        *charged,
-        *own.constraints,
-        losses,
-        *worst,
-        *_rules(staged, v, range(nodes if trading else 1), room),
-    ]
-    traded = cp.sum(v.buys) + cp.sum(v.sells)
-    problem = cp.Problem(cp.Minimize(cp.sum(v.theta[roots]) + TIE_BREAK * traded), constraints)
-    program = TreeProgram(problem, v, losses, (held, in_cash), tuple(sets[at] for at in sorted(sets)), around)
-    program.write(staged, start)
+    first = names if shape.least else nodes * names
+    traded = cp.sum(v.buys[:first]) + cp.sum(v.sells[:first])
+    value = cp.sum(v.theta[np.flatnonzero(tree.parents < 0)])
+    wanted = traded + _LESS * value if shape.least else value + TIE_BREAK * traded
+    constraints = [*linear, *cones, *own.constraints, losses, *worst]
+    problem = cp.Problem(cp.Minimize(wanted), [*constraints, *_convex_rules(staged, v, shape)])
+    kept = None if rows is None else _Written(problem, every, linear, rows)
+    program = TreeProgram(problem, v, losses, tuple(sets[at] for at in sorted(sets)), kept)
+    program.write(staged, stated if rows is None else rows)
     return program
 
 
-def _wealth_at_end(
-    staged: MultistageMandate, v: TreeVariables, at_end: cp.Expression
-) -> tuple[list[cp.Constraint], tuple[cp.Parameter, ...]]:
-    """Wealth at the end as it counts, `PathWealth.counted` in rows with a rotated cone a node; and the parameters of
-    the policy that charges for risk are linearised around, in the order of `TreeProgram.write`.
+def _cones(
+    staged: MultistageMandate, v: TreeVariables, tradable: NDArray[np.bool_], trade_unit: float
+) -> tuple[list[cp.Variable], list[cp.Constraint]]:
+    """What trades cost and the charges for risk where they are charged, in the order of `LinearRows`, and the cones of
+    both: of wealth at the end as it counts, `PathWealth.counted`, with a rotated cone a node.
     """
-    tree, aversion = staged.tree, staged.utility.path_aversion
+    nodes, aversion = v.tree.nodes, staged.utility.path_aversion
+    further, cones = [cp.Variable(nodes, name="costs")], list[cp.Constraint]()
+    if staged.mandates[0].impact is not None:
+        at = np.flatnonzero(tradable)
+        further.append(cp.Variable(len(at), nonneg=True, name="trades to the 3/2"))
+        # in units in which no cone is small: what a solver calls zero would be all of it
+        cones.append(further[-1] >= cp.power((v.buys + v.sells)[at] / trade_unit, 1.5))
     if not aversion:
-        return [v.wealth_at_end == at_end], ()
-    nodes, per_wealth, wealth_slope = tree.nodes, *(cp.Parameter(tree.nodes, nonneg=True) for _ in range(2))
-    ended, raised = (cp.Parameter(tree.leaves, nonneg=True) for _ in range(2))
+        return further, cones
     risks, moved = cp.Variable(nodes, nonneg=True, name="risks"), cp.Variable(nodes, name="risks moved")
     deviations = cp.Variable(nodes, name="deviations")  # in a cone of their own: one of all names has worse angles
     roots = [
@@ -182,85 +184,23 @@ def _wealth_at_end(
         for outlook, part in zip(staged.outlooks, v.steps, strict=True)
     ]
     parts = sp.csr_array(sp.block_diag(roots)) @ v.holdings
-    later = np.flatnonzero(tree.parents >= 0)
-    above = sp.csr_array((np.ones(len(later)), (later, tree.parents[later])), shape=(nodes, nodes))
-    rows = [
-        cp.SOC(deviations, cp.reshape(parts, (len(roots[0]), nodes), order="F"), axis=0),
-        cp.SOC(v.wealth + risks, cp.vstack([2 * deviations, v.wealth - risks]), axis=0),
-        moved == above @ moved + cp.multiply(per_wealth, risks) - cp.multiply(wealth_slope, v.wealth),
-        cp.multiply(raised, v.wealth_at_end) == at_end - cp.multiply(ended, moved[tree.leaf_parents]),
-    ]
-    return rows, (per_wealth, wealth_slope, ended, raised)
+    cones.append(cp.SOC(deviations, cp.reshape(parts, (len(roots[0]), nodes), order="F"), axis=0))
+    cones.append(cp.SOC(v.wealth + risks, cp.vstack([2 * deviations, v.wealth - risks]), axis=0))
+    return [*further, risks, moved], cones
 
 
-def tradable_names(
-    staged: MultistageMandate, start: Position | Sequence[Position], *, trading: bool
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
-    leaves a program no interior, and an interior-point solver no way.
-    """
-    bought = np.ones(staged.tree.growth.shape, dtype=bool)
-    for node, mandate in enumerate(staged.mandates):
-        for rule in mandate.linear_rules:
-            bought[node, list(rule.untradable)] = False
-    roots = staged.tree.parents < 0
-    if not trading:
-        bought[~roots] = False
-    sold = bought.copy()
-    sold[roots] &= np.array([one.holdings for one in _each_start(start)]) > 0
-    return bought.ravel(), sold.ravel()
-
-
-def _each_start(start: Position | Sequence[Position]) -> Sequence[Position]:
-    """One a root."""
-    return start if isinstance(start, Sequence) else [start]
-
-
-def _only(mask: NDArray[np.bool_], name: str) -> cp.Expression:
+def _only(mask: NDArray[np.bool_], variable: cp.Variable) -> cp.Expression:
     """(D·N,) variables where the mask is, zero elsewhere."""
     at = np.flatnonzero(mask)
-    if not len(at):
-        return cp.Constant(np.zeros(len(mask)))
     place = sp.csr_array((np.ones(len(at)), (at, np.arange(len(at)))), shape=(len(mask), len(at)))
-    return place @ cp.Variable(len(at), nonneg=True, name=name)
-
-
-def _each(count: int, names: int) -> sp.csr_array:
-    """(M, M·N): the sum over the names of each."""
-    return sp.csr_array(sp.kron(sp.eye_array(count), np.ones((1, names))))
-
-
-def _grown(growth: Matrix, parents: NDArray[np.int64], nodes: int) -> sp.csr_array:
-    """(M·N, D·N): what holdings of decision nodes `parents` (M,) have grown to by `growth` (M, N); none at the root."""
-    count, names = growth.shape
-    columns = (np.maximum(parents, 0)[:, None] * names + np.arange(names)).ravel()
-    grown = np.where(parents[:, None] < 0, 0.0, growth).ravel()
-    placed = sp.csr_array((grown, (np.arange(count * names), columns)), shape=(count * names, nodes * names))
-    placed.eliminate_zeros()
-    return placed
-
-
-def _costs(
-    staged: MultistageMandate, traded: cp.Expression, tradable: NDArray[np.bool_], trade_unit: float
-) -> tuple[cp.Expression, list[cp.Constraint]]:
-    """(D,) what trades (D·N,) cost at each node, and the cones of their impact."""
-    costs = sp.csr_array(sp.block_diag([mandate.cost_rates[None, :] for mandate in staged.mandates])) @ traded
-    if staged.mandates[0].impact is None:
-        return costs, []
-    at = np.flatnonzero(tradable)
-    powers = cp.Variable(len(at), nonneg=True, name="trades to the 3/2")
-    impact = np.concatenate([np.asarray(mandate.impact) for mandate in staged.mandates])[at]
-    # in units in which no cone is small: what a solver calls zero would be all of it
-    cones = powers >= cp.power(traded[at] / trade_unit, 1.5)
-    each = _each(*staged.tree.growth.shape)
-    return costs + each[:, at] @ cp.multiply(impact * trade_unit**1.5, powers), [cones]
+    return place @ variable if len(at) else cp.Constant(np.zeros(len(mask)))
 
 
 def _worst_cases(
     staged: MultistageMandate, theta: cp.Variable, own: ObjectiveRows, cuts: Sequence[Sequence[Vector]] | None
 ) -> Iterator[cp.Constraint]:
     """θ_n ≥ the adverse expectation of what is ahead of it (D + L,), or the largest of `cuts`."""
-    ahead, charges, solved = own.ahead, own.charges, [*staged.branchings()]
+    ahead, charges, solved = own.ahead, own.charges, staged.branchings
     if staged.at_leaves:  # then only the root has a value, and nothing else would hold the others
         yield theta[1 : staged.tree.nodes] == 0
     if cuts is None:
@@ -281,15 +221,11 @@ def nested_worst_cases(
         yield theta[nodes] >= expression + charges[nodes]
 
 
-def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room: float) -> Iterator[cp.Constraint]:
-    """Every rule at the decision nodes `at`, kept with `room` to spare."""
-    if room:  # else the variable says so itself
-        yield v.cash[list(at)] >= room
-    left, limits = _all_linear(staged, at)
-    if len(limits):
-        every = cp.hstack([v.holdings, v.buys, v.sells, v.cash, v.wealth, v.wealth_before])
-        yield (left @ every <= limits - room).set_label("rules at every node")
-    for node in at:
+def _convex_rules(staged: MultistageMandate, v: TreeVariables, shape: TreeShape) -> Iterator[cp.Constraint]:
+    """Every convex rule at the nodes where it is asked, kept with room to spare."""
+    if shape.room:  # else the variable says so itself
+        yield (v.cash if shape.trading else v.cash[:1]) >= shape.room
+    for node in range(staged.tree.nodes if shape.trading else 1):
         outlook, rules = staged.outlooks[node], staged.mandates[node].convex_rules
         if not rules:
             continue
@@ -298,31 +234,267 @@ def _rules(staged: MultistageMandate, v: TreeVariables, at: Sequence[int], room:
         factors = outlook.risk.loadings.T @ own
         decision = DecisionVariables(own, wealth, factors, gains, before - wealth, before)
         for stated in rules:
-            rule = stated.with_limits([stated.limit - stated.sense * room])
+            rule = stated.with_limits([stated.limit - stated.sense * shape.room])
             written = rule.cone(decision, outlook, rule.numbers(outlook, 1.0))
             written.write(rule, outlook)
             yield from written.constraints
 
 
-def _all_linear(staged: MultistageMandate, at: Sequence[int]) -> tuple[sp.csr_array, Vector]:
-    """The linear rules of the decision nodes `at` over [h, b, s, c, W, W before] of all nodes, one above the other, and
-    what is left of their limits.
+# The linear rows of a tree, with all that is a number in them.
+#
+
+
+@dataclass(frozen=True, eq=False)
+class LinearRows:
+    """`equations` @ x = `sides` and `limited` @ x ≤ `limits`, over x of holdings (D·N), purchases and sales of what may
+    be traded, cash, wealth and wealth before trades (D each), wealth at the end (L), what trades cost (D), its powers
+    where trades have impact, and charges for risk and what they move (D each) where it is charged.
+
+    `tradable` (D·N,) are what may be bought, and what may be sold, at all. The rest has no variable: one that can only
+    be zero leaves a program no interior, and an interior-point solver no way.
     """
-    (nodes, names), count = staged.tree.growth.shape, 0
-    rows, columns, entries, limits = [], [], [], list[Vector]()
-    for node in at:
+
+    tradable: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    equations: sp.csr_array
+    sides: Vector
+    limited: sp.csr_array
+    limits: Vector
+
+    @property
+    def pattern(self) -> tuple[object, ...]:
+        """Where its numbers are, as far as more than the tree decides it."""
+        return (*self.tradable, self.limited.indptr, self.limited.indices)
+
+    def as_ones(self) -> LinearRows:
+        """Ones in their places."""
+        ones = [
+            sp.csr_array((np.ones(rows.nnz), rows.indices, rows.indptr), shape=rows.shape)
+            for rows in (self.equations, self.limited)
+        ]
+        return LinearRows(self.tradable, ones[0], np.ones(len(self.sides)), ones[1], np.ones(len(self.limits)))
+
+
+class _Written:
+    """Writes the linear rows of a kept program into a solver's matrices, over the ones that stand there."""
+
+    def __init__(self, problem: cp.Problem, every: cp.Expression, linear: Sequence[cp.Constraint], rows: LinearRows):
+        self.rows = rows
+        self._problem, self._every, self._linear = problem, every, linear
+        self._places: list[_Places] = []
+
+    def __call__(self, data: dict[str, Any], chain: Any, inverse: Any) -> None:
+        """Into the `data` of cvxpy's chain."""
+        rows = self.rows
+        blocks = ((rows.equations, rows.sides), (rows.limited, rows.limits))[: len(self._linear)]
+        if not self._places:
+            # what each column and each row becomes of a point that counts them
+            columns, count = np.arange(1.0, len(data["c"]) + 1), np.arange(1.0, len(data["b"]) + 1)
+            told = SimpleNamespace(x=columns, z=count, status="Solved", obj_val=0.0, solve_time=0.0, iterations=0)
+            self._problem.unpack(chain.invert(told, inverse))
+            at = np.asarray(self._every.value).astype(int) - 1
+            for (matrix, _), one in zip(blocks, self._linear, strict=True):
+                own = np.abs(np.atleast_1d(one.dual_value)).astype(int) - 1
+                self._places.append(_Places.of(data["A"], data["b"], matrix, own, at))
+        for (matrix, sides), places in zip(blocks, self._places, strict=True):
+            places.write(data["A"], data["b"], matrix.data, sides)
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where entries and sides of rows stand in a solver's matrix and vector, and their signs there."""
+
+    entries: NDArray[np.int64]
+    signs: Vector
+    rows: NDArray[np.int64]
+    row_signs: Vector
+
+    @classmethod
+    def of(cls, A: sp.csc_array, b: Vector, matrix: sp.csr_array, rows: NDArray[np.int64], columns: Any) -> _Places:
+        """Of a matrix that was compiled as ones."""
+        owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        A.sort_indices()
+        there = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr)) * A.shape[0] + A.indices
+        entries = np.searchsorted(there, columns[matrix.indices] * A.shape[0] + rows[owner])
+        return cls(entries, A.data[entries], rows, b[rows])
+
+    def write(self, A: sp.csc_array, b: Vector, numbers: Vector, sides: Vector) -> None:
+        """Over the ones."""
+        A.sort_indices()
+        is_there = np.array_equal(A.data[self.entries], self.signs) and np.array_equal(b[self.rows], self.row_signs)
+        if not (is_there and (np.abs(self.signs) == 1).all() and (np.abs(self.row_signs) == 1).all()):
+            raise AssertionError("a number of a tree is not where it was compiled")
+        A.data[self.entries] = self.signs * numbers
+        b[self.rows] = self.row_signs * sides
+
+
+class _Columns(NamedTuple):
+    """Where each part of x begins."""
+
+    holdings: int
+    buys: int
+    sells: int
+    cash: int
+    wealth: int
+    before: int
+    at_end: int
+    costs: int
+    powers: int
+    risks: int
+    moved: int
+    width: int
+
+
+def linear_rows(
+    staged: MultistageMandate, start: Position | Sequence[Position], shape: TreeShape = PLAIN
+) -> LinearRows:
+    """All linear rows of a tree from `start`, or of a forest, each tree of it from a start of its own."""
+    tree, charged = staged.tree, bool(staged.utility.path_aversion)
+    bought, sold = tradable = tradable_names(staged, start, trading=shape.trading)
+    nodes, several = tree.nodes, int((bought | sold).sum()) if staged.mandates[0].impact is not None else 0
+    sizes = [bought.size, int(bought.sum()), int(sold.sum()), nodes, nodes, nodes, tree.leaves, nodes, several]
+    x = _Columns(*np.cumsum([0, *sizes, *(nodes * charged,) * 2]).tolist())
+    rows = _Entries()
+    _add_account(rows, staged, tradable, x, shape.trade_unit)
+    _add_wealth_at_end(rows, staged, x)
+    sides, roots = np.zeros(rows.count), np.flatnonzero(tree.parents < 0)
+    starts = start if isinstance(start, Sequence) else [start]
+    sides[_names_of(roots, tree.growth.shape[1])] = np.concatenate([one.holdings for one in starts])
+    sides[bought.size + roots] = [one.cash for one in starts]
+    return LinearRows(tradable, rows.matrix(x.width), sides, *_limited_rows(staged, tradable, x, shape))
+
+
+def _names_of(nodes: NDArray[np.int64], names: int) -> NDArray[np.int64]:
+    """Where the names of some nodes stand, node by node."""
+    return (nodes[:, None] * names + np.arange(names)).ravel()
+
+
+def _add_account(
+    rows: _Entries, staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _Columns, unit: float
+) -> None:
+    """Holdings, cash, wealth, wealth before trades, and what trades cost."""
+    tree = staged.tree
+    (nodes, names), later = tree.growth.shape, np.flatnonzero(tree.parents >= 0)
+    own, node, parents = np.arange(nodes * names), np.arange(nodes), tree.parents[later]
+    of_name = np.repeat(node, names)  # whose a name's entry is
+    trades = [(np.flatnonzero(tradable[0]), x.buys, 1.0), (np.flatnonzero(tradable[1]), x.sells, -1.0)]
+    at = rows.begin(len(own))  # h = growth times h of the parent, or what is held today, + b - s
+    rows.add(at + own, x.holdings + own, 1.0)
+    rows.add(at + _names_of(later, names), x.holdings + _names_of(parents, names), -tree.growth[later].ravel())
+    for those, begin, sign in trades:
+        rows.add(at + those, begin + np.arange(len(those)), -sign)
+    at = rows.begin(nodes)  # c = growth times c of the parent, or what there is today, - b + s - costs
+    rows.add(at + node, x.cash + node, 1.0)
+    rows.add(at + later, x.cash + parents, -tree.cash_growth[later])
+    rows.add(at + node, x.costs + node, 1.0)
+    for those, begin, sign in trades:
+        rows.add(at + of_name[those], begin + np.arange(len(those)), sign)
+    at = rows.begin(nodes)  # W = Σh + c
+    rows.add(at + node, x.wealth + node, 1.0)
+    rows.add(at + of_name, x.holdings + own, -1.0)
+    rows.add(at + node, x.cash + node, -1.0)
+    at = rows.begin(nodes)  # before trades it is what they cost more
+    for begin, number in ((x.before, 1.0), (x.wealth, -1.0), (x.costs, -1.0)):
+        rows.add(at + node, begin + node, number)
+    at, rates = rows.begin(nodes), np.concatenate([mandate.cost_rates for mandate in staged.mandates])
+    rows.add(at + node, x.costs + node, 1.0)
+    for those, begin, _ in trades:
+        rows.add(at + of_name[those], begin + np.arange(len(those)), -rates[those])
+    if staged.mandates[0].impact is not None:
+        impact, those = (
+            np.concatenate([mandate.impact for mandate in staged.mandates]),
+            np.flatnonzero(np.any(tradable, 0)),
+        )
+        rows.add(at + of_name[those], x.powers + np.arange(len(those)), -impact[those] * unit**1.5)
+
+
+def _add_wealth_at_end(rows: _Entries, staged: MultistageMandate, x: _Columns) -> None:
+    """Wealth at the end as it counts, `PathWealth.counted` times what it is discounted by there."""
+    tree, around, charged = staged.tree, staged.first_around, bool(staged.utility.path_aversion)
+    (leaves, names), above = tree.leaf_growth.shape, tree.leaf_parents
+    leaf, node, later = np.arange(leaves), np.arange(tree.nodes), np.flatnonzero(tree.parents >= 0)
+    at = rows.begin(leaves)
+    rows.add(at + leaf, x.at_end + leaf, np.exp(tree.on_path(around.risks)) if charged else 1.0)
+    rows.add(at + np.repeat(leaf, names), x.holdings + _names_of(above, names), -tree.leaf_growth.ravel())
+    rows.add(at + leaf, x.cash + above, -tree.leaf_cash_growth)
+    if charged:
+        rows.add(at + leaf, x.moved + above, around.leaves)
+        at = rows.begin(tree.nodes)
+        rows.add(at + node, x.moved + node, 1.0)
+        rows.add(at + later, x.moved + tree.parents[later], -1.0)
+        rows.add(at + node, x.risks + node, -1 / around.nodes)
+        rows.add(at + node, x.wealth + node, around.risks / around.nodes)
+
+
+def tradable_names(
+    staged: MultistageMandate, start: Position | Sequence[Position], *, trading: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(D·N,) what may be bought, and what may be sold, at all. The rest has no variable: one that can only be zero
+    leaves a program no interior, and an interior-point solver no way.
+    """
+    bought = np.ones(staged.tree.growth.shape, dtype=bool)
+    for node, mandate in enumerate(staged.mandates):
+        for rule in mandate.linear_rules:
+            bought[node, list(rule.untradable)] = False
+    roots = staged.tree.parents < 0
+    if not trading:
+        bought[~roots] = False
+    sold = bought.copy()
+    starts = start if isinstance(start, Sequence) else [start]
+    sold[roots] &= np.array([one.holdings for one in starts]) > 0
+    return bought.ravel(), sold.ravel()
+
+
+class _Entries:
+    """Entries of rows, one below the other."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._rows, self._columns, self._numbers = list[Any](), list[Any](), list[Any]()
+
+    def begin(self, count: int) -> int:
+        """The first of so many further rows."""
+        self.count += count
+        return self.count - count
+
+    def add(self, rows: NDArray[np.int64], columns: NDArray[np.int64], numbers: Vector | float) -> None:
+        """One a row and column; those without a column are left out."""
+        self._rows.append(rows)
+        self._columns.append(columns)
+        self._numbers.append(np.broadcast_to(numbers, rows.shape))
+
+    def matrix(self, width: int) -> sp.csr_array:
+        """All of them, zeros among them too."""
+        rows, columns, numbers = (np.concatenate(each) for each in (self._rows, self._columns, self._numbers))
+        is_there = columns >= 0
+        placed = (numbers[is_there].astype(float), (rows[is_there], columns[is_there]))
+        found = sp.csr_array(placed, shape=(self.count, width))
+        found.sort_indices()
+        return found
+
+
+def _limited_rows(
+    staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _Columns, shape: TreeShape
+) -> tuple[sp.csr_array, Vector]:
+    """What is sold was held, and linear rules of every node, of today alone where nothing is traded later."""
+    (nodes, names), rows = staged.tree.growth.shape, _Entries()
+    # the columns of [h, b, s, c, W, W before], -1 where there is none
+    begins = zip(tradable, (x.buys, x.sells), strict=True)
+    trades = [np.where(mask, begin + np.cumsum(mask) - 1, -1) for mask, begin in begins]
+    of_nodes = [begin + np.arange(nodes) for begin in (x.cash, x.wealth, x.before)]
+    places = np.concatenate([x.holdings + np.arange(nodes * names), *trades, *of_nodes])
+    at, block = np.flatnonzero(tradable[1]), nodes * names
+    own, limits = np.arange(rows.begin(len(at)), rows.count), [np.zeros(len(at))]
+    rows.add(own, places[at], -1.0)  # holdings before trades less sales are holdings less purchases
+    rows.add(own, places[block + at], 1.0)
+    for node in range(nodes if shape.trading else 1):
         # where the node's own part of h, b, s, c, W and W before begins
-        begins = [node * names + nodes * names * part for part in range(3)]
-        begins += [3 * nodes * names + nodes * part + node for part in range(3)]
-        own = _linear(staged.mandates[node], staged.outlooks[node])
-        rows.append(own.rows + count)
-        columns.append(np.array(begins)[own.parts] + own.columns)
-        entries.append(own.entries)
-        limits.append(own.limits)
-        count += len(own.limits)
-    placed = (np.concatenate(rows), np.concatenate(columns))
-    shape = (count, 3 * nodes * names + 3 * nodes)
-    return sp.csr_array((np.concatenate(entries), placed), shape=shape), np.concatenate(limits)
+        own = np.array([node * names + block * part for part in range(3)])
+        own = np.append(own, [3 * block + nodes * part + node for part in range(3)])
+        found = _linear(staged.mandates[node], staged.outlooks[node])
+        begin = rows.begin(len(found.limits))
+        rows.add(begin + found.rows, places[own[found.parts] + found.columns], found.entries)
+        limits.append(found.limits - shape.room)
+    return rows.matrix(x.width), np.concatenate(limits)
 
 
 class _RuleEntries(NamedTuple):
@@ -337,27 +509,36 @@ class _RuleEntries(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _linear(mandate: Mandate, outlook: Outlook) -> _RuleEntries:
-    """One node's linear rules; paths through a node, and trees under other sets or utilities, have the same.
+    """One node's linear rules; paths through a node, and trees under other sets or utilities, have the same."""
+    names = len(mandate.cost_rates)
+    rules = [rule for rule in mandate.linear_rules if not rule.untradable]  # what may not be traded has no variable
+    each = [_rule_entries(rule, names, outlook if _rows_of(rule, names)[1] else None) for rule in rules]
+    first = np.cumsum([0, *(len(one.limits) for one in each)]).tolist()
+    moved = [one._replace(rows=one.rows + begin) for one, begin in zip(each, first, strict=False)]
+    none = np.zeros(0, dtype=np.int64)
+    every = zip(_RuleEntries(none, none, none, np.zeros(0), np.zeros(0)), *moved, strict=True)
+    return _RuleEntries(*map(np.concatenate, every))
 
-    Entries are placed by hand: stacking sparse blocks rule by rule costs more than compiling the program.
-    """
-    found, limits, count = list[tuple[Any, ...]](), list[Vector](), 0
-    for rule in mandate.linear_rules:
-        if rule.untradable:
-            continue  # what may not be traded has no variable
-        rows = rule.rows(len(mandate.cost_rates)).on(outlook)
-        # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
-        fixed, relative = (rows.limit, 0 * rows.limit) if rule.in_money else (0 * rows.limit, rows.limit)
-        limits.append(fixed)
-        numbers = (rows.cash, -rows.wealth, -relative)
-        for part, block in enumerate(
-            [rows.holdings, rows.buys, rows.sells, *(sp.csr_array(n[:, None]) for n in numbers)]
-        ):
-            own = sp.coo_array(block)
-            found.append((own.row + count, np.full(own.nnz, part), own.col.astype(np.int64), own.data))
-        count += len(rows.labels)
-    if not count:
-        none = np.zeros(0, dtype=np.int64)
-        return _RuleEntries(none, none, none, np.zeros(0), np.zeros(0))
-    rows_of, parts, columns, entries = (np.concatenate(each) for each in zip(*found, strict=True))
-    return _RuleEntries(rows_of, parts, columns, entries, np.concatenate(limits))
+
+@lru_cache(maxsize=1024)
+def _rows_of(rule: LinearRule, names: int) -> tuple[RuleRows, bool]:
+    """A rule's rows, and whether they look at what the scenarios bring."""
+    rows = rule.rows(names)
+    return rows, bool(rows.uses_scenario_returns.any())
+
+
+@lru_cache(maxsize=1024)
+def _rule_entries(rule: LinearRule, names: int, outlook: Outlook | None) -> _RuleEntries:
+    """One rule's rows, placed by hand: stacking sparse blocks costs more than compiling the program."""
+    rows, found = _rows_of(rule, names)[0], list[tuple[Any, ...]]()
+    rows = rows if outlook is None else rows.on(outlook)
+    # limits are parts of the account before trading, but a day's volume is money, whatever the account is worth
+    fixed, relative = (rows.limit, 0 * rows.limit) if rule.in_money else (0 * rows.limit, rows.limit)
+    for part, block in enumerate((rows.holdings, rows.buys, rows.sells)):
+        own = sp.coo_array(block)
+        found.append((own.row, np.full(own.nnz, part), own.col, own.data))
+    for part, numbers in enumerate((rows.cash, -rows.wealth, -relative), start=3):
+        at = np.flatnonzero(numbers)
+        found.append((at, np.full(len(at), part), 0 * at, numbers[at]))
+    at_rows, parts, columns, entries = (np.concatenate(each) for each in zip(*found, strict=True))
+    return _RuleEntries(at_rows, parts, columns, entries, fixed)

@@ -124,9 +124,12 @@ class RobustnessByAxis(NamedTuple):
     axes: dict[str, AxisShare] | None = None
 
 
-def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) -> RobustnessByAxis:
-    """The cost is the certainty equivalent under the belief of the policy that trusts it, less that of ours (science
-    §3.8). None where that policy was not found: a verified plan is not lost for want of a figure beside it.
+def robustness_by_axis(
+    policy: Policy, node: int, limits: Limits | None = None, trusting: Policy | None = None
+) -> RobustnessByAxis:
+    """The cost is the certainty equivalent under the belief of the policy that trusts it, `trusting` where it is known,
+    less that of ours (science §3.8). None where that policy was not found: a verified plan is not lost for want of a
+    figure beside it.
     """
     unit = float(policy.wealth_before[node])
     below = policy.staged.below(node, unit)
@@ -146,7 +149,7 @@ def robustness_by_axis(policy: Policy, node: int, limits: Limits | None = None) 
 
     taken = axis_shares(sets, adverse, -ours.equivalent, adverse(sets)) if axes else None
     try:
-        best = solve_policy(trusted, start, limits)
+        best = trusting or solve_policy(trusted, start, limits)
         cost = max(best.equivalent - ours.equivalent, 0.0)
         spent = axis_shares(sets, if_right, -best.equivalent, cost - best.equivalent) if axes else None
     except (Infeasible, NotSolved):

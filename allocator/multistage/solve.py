@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,10 +27,18 @@ from allocator.multistage.policy import (
     policy_from_trades,
     refuse_broken_policy,
 )
-from allocator.multistage.program import TRADE_UNITS, TreeProgram, compiled_in, tree_program
+from allocator.multistage.program import (
+    PLAIN,
+    TRADE_UNITS,
+    TreeProgram,
+    TreeShape,
+    compiled_in,
+    linear_rows,
+    tree_program,
+)
 from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.quadratic_program import TIE_BREAK
-from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver, solve_once
+from allocator.optimization.solve import CLARABEL, RELAXED, RESIDUAL_ALLOWED, Limits, Solver
 from allocator.optimization.verification import CanonicalCheck, linear_check
 from allocator.rules import NoTrade
 from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
@@ -43,39 +51,40 @@ if TYPE_CHECKING:
 else:
     cp, highspy = DeferredModule("cvxpy"), DeferredModule("highspy")
 
-# Trees that were compiled a moment ago: the same tree from elsewhere is solved again without compiling it again.
+# Trees that were compiled a moment ago: a tree of the same shape is solved again without compiling it again.
 #
-# What is lived through twice in one question (the lots against holding, and who holds other weights) differs in where
-# one stands alone, and a sweep of beliefs in what is believed. Programs are kept by thread, a few of them, and found by
-# comparing every number that is compiled in.
+# What is lived through many times in one question (the lots against holding, who holds other weights or believes
+# otherwise, another announcement share) differs in numbers alone. Programs are kept by thread, a few of them, and found
+# by comparing all that is compiled in.
 #
-_KEPT = 4
-
-
+_KEPT, _KEPT_SIZE = 24, 20_000
+"""Programs that are kept, and the decisions of all of them, but for the last."""
 _of_thread = threading.local()
 
 
 def compiled_tree_program(
-    staged: MultistageMandate, start: Position, *, trading: bool, trade_unit: float, room: float = 0.0
+    staged: MultistageMandate, start: Position | Sequence[Position], shape: TreeShape = PLAIN
 ) -> TreeProgram:
-    """The program of a tree from `start`: one that was compiled before where only amounts and beliefs are others."""
+    """The program of a tree from `start`: one that was compiled before where only numbers are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
     parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility)
     before, own = _of_thread.__dict__.get("asked", ((None,) * len(parts), ()))
     if not all(one is other for one, other in zip(parts, before, strict=True)):
         own = compiled_in(staged)
         _of_thread.asked = (parts, own)
-    question = (trading, trade_unit, room, start.holdings > 0, own)
+    rows = linear_rows(staged, start, shape)
+    question = (shape, rows.pattern, own)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):
             del kept[place]
             kept.append((question, program))  # which is compared with the next at a glance where it is the same
-            program.write(staged, start)
+            program.write(staged, rows)
             return program
-    program = tree_program(staged, start, trading=trading, trade_unit=trade_unit, room=room)
+    program = tree_program(staged, start, shape, rows=rows)
     if not staged.utility.is_large:
         kept.append((question, program))
-        del kept[:-_KEPT]
+        while len(kept) > _KEPT or sum(one.variables.holdings.size for _, one in kept[:-1]) > _KEPT_SIZE:
+            del kept[0]
     return program
 
 
@@ -109,6 +118,10 @@ _LADDER = (
 """Where cones meet in a corner the last digits may be out of reach; our own checks then judge what is left."""
 _COARSE = CLARABEL.at(1e3, "CLARABEL at 1000 x tolerance", SMALL_STEPS)
 """Half of the steps are for the last three digits, and a charge linearised around less is as good as at rest."""
+_COARSE_ALLOWED, _COARSE_REPEATS, _NEARBY = 1e-4, 3, 1e-4
+"""Its canonical residuals, how often it is asked at most, and the change of what wealth at the end counts as by which
+the next answer will be at rest.
+"""
 _ROOMS = (1e-6, 4e-6)
 """Of the account: where what a solver is sure of keeps the limits but for its last digits, how much tighter it is asked
 to keep them."""
@@ -118,8 +131,6 @@ _CUT_ENOUGH = 1e-8
 _REPEATS, _AT_REST = 4, 1e-9
 """How often a tree is solved again around what was found at most, and the change of certainty equivalent by which that
 is found again. Each repeat leaves about a thousandth of it."""
-_LESS = 1e-4
-"""What expected wealth counts where the least trades are wanted: nothing brings ten thousand times what is traded."""
 _NO_TRADE = 1e-8
 """Of the account: a smaller trade is what a solver makes of none."""
 _OFF_PATH = 1e-6
@@ -135,14 +146,15 @@ def solve_policy(
 ) -> Policy:
     """The best policy over a tree, checked outside the solver; without `trading` nothing is traded after its root.
 
-    Where the risk on the way is charged, it is solved again with the charge linearised around what was found, until
-    that stays where it is (science §3.14).
+    Where the risk on the way is charged, the charge is linearised around what comes of it at a coarse tolerance, and
+    around what was found, until that stays where it is (science §3.14).
 
     Raises:
         Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
     limits = limits or Limits()
+    staged = _charged_nearby(staged, start, limits, TreeShape(trading))
     policy = _solved(staged, start, limits, trading=trading)
     for _ in range(_REPEATS if staged.utility.path_aversion else 0):
         if abs(policy.residual) <= _AT_REST:
@@ -151,18 +163,24 @@ def solve_policy(
     return _decided(policy, limits) if trading else policy
 
 
-def charged_nearby(staged: MultistageMandate, start: Position, limits: Limits) -> MultistageMandate:
-    """The same question with risk on the way charged around what it comes to at a coarse tolerance: where
-    `solve_policy` then begins, and proves. The question itself where risk is not charged or nothing is found.
+def _charged_nearby(
+    staged: MultistageMandate, start: Position | Sequence[Position], limits: Limits, shape: TreeShape = PLAIN
+) -> MultistageMandate:
+    """The same question with risk on the way charged around what it comes to at a coarse tolerance, asked until that
+    is charged as it was found. The question itself where it is not charged or nothing is found.
     """
-    if not staged.utility.path_aversion:
-        return staged
-    program = compiled_tree_program(staged, start, trading=True, trade_unit=TRADE_UNITS[0])
-    if solve_once(program.problem, _COARSE, limits, warm=False)[1] is None:
-        return staged
-    v = program.variables
-    holdings = np.maximum(v.holdings.value, 0.0).reshape(staged.tree.growth.shape)
-    return replace(staged, around=path_wealth(staged, holdings, v.cash.value))
+    for _ in range(_COARSE_REPEATS if staged.utility.path_aversion else 0):
+        program = compiled_tree_program(staged, start, shape)
+        residuals = program.ask(_COARSE, limits)[1]
+        if residuals is None or residuals.worst > _COARSE_ALLOWED:
+            break
+        v = program.variables
+        holdings = np.maximum(v.holdings.value, 0.0).reshape(staged.tree.growth.shape)
+        own, before = path_wealth(staged, holdings, v.cash.value), staged.first_around
+        staged = replace(staged, around=own)
+        if np.abs(own.counted(staged.tree, own) - before.counted(staged.tree, own)).max() <= _NEARBY:
+            break
+    return staged
 
 
 def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, trading: bool) -> Policy:
@@ -173,11 +191,12 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
         NotSolved: no solver's answer passes the checks.
     """
     attempts = list[str]()
+    staged.mandates[0].refuse_unchosen()
     ruled = range(staged.tree.nodes if trading else 1)
     stated: Policy | None = None
     if (tail := staged.utility.tail) is not None and staged.tree.nodes == 1:
         try:
-            policy = _TailRows(staged, start, tail).solve(limits)
+            policy = TailRows(staged, start, tail).solve(limits)
             _refuse_unproved(policy, ruled)
             return policy
         except NotSolved as error:
@@ -185,7 +204,7 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
     for solver, program, room in _ladder(staged, start, trading=trading):
         if room and stated is None:  # then limits are not what stands in the way
             break
-        status, residuals = solve_once(program.problem, solver, limits, warm=False)
+        status, residuals = program.ask(solver, limits)
         if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
             attempts.append(f"{solver}: {status}")
             break
@@ -225,7 +244,7 @@ def _ladder(
         other = "" if unit == TRADE_UNITS[0] else ", other units"
         other += f", limits tighter by {room:.0e}" if room else ""
         for solver in _LADDER:  # written anew for each, whatever else was solved in between
-            program = compiled_tree_program(staged, start, trading=trading, trade_unit=unit, room=room)
+            program = compiled_tree_program(staged, start, TreeShape(trading, unit, room))
             yield replace(solver, label=f"{solver}{other}"), program, room
 
 
@@ -243,17 +262,26 @@ _ADDED = 300
 """Draws added in a round, at most: the worst."""
 _TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
 """How near to its bound the objective is when rows are enough."""
+_TIES = 4.0
+"""Of the account: more is not traded, so that the price that breaks ties is no more than so many times itself."""
 _TAIL_TOLERANCE, _TANGENT_MET = 1e-9, 1e-8
 """Where HiGHS calls a row kept, and how near the epigraph of a convex function is to it when tangents are enough."""
 
 
-class _TailRows:
+class HoldingPrices(NamedTuple):
+    """No policy that holds h (N,) loses less than `constant` + slopes·h."""
+
+    constant: float
+    slopes: Vector
+
+
+class TailRows:
     """The columns of `ColumnLayout`, then holdings (N), the threshold, θ, and an excess of each draw that has a row."""
 
     def __init__(self, staged: MultistageMandate, start: Position, tail: DrawnTail) -> None:
         self._staged, self._start, self._tail = staged, start, tail
         self._mandate, self._outlook = staged.mandates[0], staged.outlooks[0]
-        (self._node,) = staged.branchings()
+        (self._node,) = staged.branchings
         self._leaves, self._draws, names = tail.growth.shape
         self._values = tail.growth.reshape(-1, names)
         rules, outlook = self._mandate.convex_rules, self._outlook
@@ -329,13 +357,18 @@ class _TailRows:
             NotSolved: HiGHS does not solve a program of it, or rows are not enough after so many rounds.
             OutOfTime: the user's time limit ended it.
         """
+        return self._followed(self._best(limits))
+
+    def _best(self, limits: Limits) -> Vector:
+        """The point at which rows are enough."""
         held, tail, clock = self._start.holdings, self._tail, limits.clock()
-        begin = held if held.any() else np.ones(len(held))
-        losses = -(self._values @ begin)
-        count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
-        self._add_draws(np.argsort(-losses, kind="stable")[:count])
-        if self._known is None:
-            self._add_cut(self._node.p)
+        if (self._of_draw < 0).all():
+            begin = held if held.any() else np.ones(len(held))
+            losses = -(self._values @ begin)
+            count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
+            self._add_draws(np.argsort(-losses, kind="stable")[:count])
+            if self._known is None:
+                self._add_cut(self._node.p)
         for _ in range(_TAIL_ROUNDS):
             run_highs(self._solver)
             clock.refuse_late()
@@ -344,8 +377,44 @@ class _TailRows:
                 raise NotSolved(self._solver.modelStatusToString(status))
             x = np.array(self._solver.getSolution().col_value)
             if not self._tightened(x):
-                return self._followed(x)
+                return x
         raise NotSolved(f"rows are not enough after {_TAIL_ROUNDS} rounds")
+
+    def between(self, low: Vector, high: Vector, limits: Limits) -> tuple[Policy, HoldingPrices]:
+        """The best policy that holds between these (N,), from where the solver stands, and what its prices prove of any
+        other: rows are kept from one question to the next.
+
+        Raises:
+            NotSolved: as of `solve`.
+        """
+        at = np.arange(self._held, self._threshold, dtype=np.int32)
+        self._solver.changeColsBounds(len(at), at, low, high)
+        x = self._best(limits)
+        names = len(low)
+        policy = policy_from_trades(self._staged, self._start, (x[:names] - x[names : 2 * names])[None, :])
+        return policy, self._prices()
+
+    def _prices(self) -> HoldingPrices:
+        """By numpy, from the prices of rows: every column but holdings where it is best between bounds that it has, as
+        none can be larger than all there is times the most that a draw makes of it.
+        """
+        model, found = self._solver.getLp(), self._solver.getSolution()
+        matrix = (model.a_matrix_.value_, model.a_matrix_.index_, model.a_matrix_.start_)
+        rows = sp.csc_array(matrix, shape=(model.num_row_, model.num_col_))
+        low, high, lower, upper = (
+            np.array(side) for side in (model.row_lower_, model.row_upper_, model.col_lower_, model.col_upper_)
+        )
+        prices = np.array(found.row_dual)
+        sides = np.where(prices > 0, low, high)
+        prices = np.where(np.isfinite(sides), prices, 0.0)
+        reduced = np.array(model.col_cost_) - rows.T @ prices
+        far = 2.0 + float(self._values.max())
+        others = np.where(reduced > 0, np.maximum(lower, -far), np.minimum(upper, far)) * reduced
+        own = slice(self._held, self._threshold)
+        others[own] = 0.0
+        constant = float(np.where(prices != 0, sides, 0.0) @ prices) + float(others.sum())
+        constant += 0.0 if self._known is None else 1 - self._tail.weight
+        return HoldingPrices(constant - _TIES * TIE_BREAK, reduced[own])
 
     def _tightened(self, x: Vector) -> bool:
         """Whether rows were added that the point breaks."""
@@ -465,9 +534,9 @@ def _by_cuts(
     """
     cuts = [[staged.tree.child_probabilities(node)] for node in range(staged.tree.nodes)]
     for _ in range(_MOST_CUTS):
-        program, status, residuals = tree_program(staged, start, trading=trading, cuts=cuts), "", None
+        program, status, residuals = tree_program(staged, start, TreeShape(trading), cuts=cuts), "", None
         for solver in _LADDER:
-            status, residuals = solve_once(program.problem, solver, limits, warm=False)
+            status, residuals = program.ask(solver, limits)
             if residuals is not None and residuals.worst <= RESIDUAL_ALLOWED:
                 break
         if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
@@ -488,7 +557,7 @@ def refuse_infeasible_tree(staged: MultistageMandate, start: Position, limits: L
         Infeasible: limits conflict at some node.
     """
     plain = replace(without_ambiguity(staged), utility=LinearUtility())
-    status, _ = solve_once(tree_program(plain, start, trading=trading).problem, CLARABEL, limits)
+    status, _ = compiled_tree_program(plain, start, TreeShape(trading)).ask(CLARABEL, limits)
     if status == cp.INFEASIBLE:  # an inaccurate certificate is none
         raise Infeasible("infeasible: no policy keeps every limit at every review date", (), ())
 
@@ -589,15 +658,13 @@ def least_trades(staged: MultistageMandate, start: Position, limits: Limits | No
         Infeasible: limits conflict at some node.
         NotSolved: no solver's answer passes the checks.
     """
-    plain, names, status = replace(without_ambiguity(staged), utility=LinearUtility()), len(start.holdings), ""
-    program = tree_program(plain, start)
+    plain, status = replace(without_ambiguity(staged), utility=LinearUtility()), ""
+    program = compiled_tree_program(plain, start, TreeShape(least=True))
     v = program.variables
-    traded = cp.sum(v.buys[:names]) + cp.sum(v.sells[:names])
-    problem = cp.Problem(cp.Minimize(traded + _LESS * v.theta[0]), program.problem.constraints)
     for solver in _LADDER:
-        status, residuals = solve_once(problem, solver, limits or Limits(), warm=False)
+        status, residuals = program.ask(solver, limits or Limits())
         if residuals is not None and residuals.worst <= RESIDUAL_ALLOWED:
-            moves: Vector = np.asarray(v.buys.value - v.sells.value)[:names]
+            moves: Vector = np.asarray(v.buys.value - v.sells.value)[: len(start.holdings)]
             return np.where(np.abs(moves) < _NO_TRADE, 0.0, moves)
     refuse_infeasible_tree(staged, start, limits or Limits())
     raise NotSolved(f"the trades that the rules demand are not found: {status}")
@@ -691,20 +758,19 @@ def _side_by_side(
     Raises:
         NotSolved: the solver's answer passes no check, which says nothing of each of them.
     """
-    forest, policies = staged.forest(questions, leaves), list[Policy]()
-    program = tree_program(forest, starts)
+    forest = _charged_nearby(staged.forest(questions, leaves), starts, limits)
     for _ in range(_REPEATS + 1):
-        program.write(forest, starts)
-        status, residuals = solve_once(program.problem, _LADDER[0], limits, warm=False)
+        program = compiled_tree_program(forest, starts)
+        status, residuals = program.ask(_LADDER[0], limits)
         if residuals is None or residuals.worst > RESIDUAL_ALLOWED:
             raise NotSolved(status)
-        v, at, worth = program.variables, 0, 0.0
+        v, worth, policies = program.variables, 0.0, list[Policy]()
         moves = np.asarray(v.buys.value - v.sells.value).reshape(forest.tree.growth.shape)
-        policies = []
-        for one, start in zip(questions, starts, strict=True):
-            policy = policy_from_trades(one, start, moves[at : at + one.tree.nodes])
+        for one, start, at, ends in zip(questions, starts, *_each_part(questions), strict=True):
+            around = None if forest.around is None else forest.around.part(at, ends, 1.0)
+            policy = policy_from_trades(replace(one, around=around), start, moves[at])
             refuse_broken_policy(policy, range(one.tree.nodes))
-            worth, at = worth + float(policy.solved.losses[0]), at + one.tree.nodes
+            worth += float(policy.solved.losses[0])
             policies.append(policy)
         claimed = float(program.problem.value) - TIE_BREAK * float(v.buys.value.sum() + v.sells.value.sum())
         if not abs(worth - claimed) <= _DISAGREES * max(1.0, abs(claimed)):
@@ -714,6 +780,15 @@ def _side_by_side(
         questions = [replace(policy.staged, around=policy.own_path) for policy in policies]
         forest = staged.forest(questions, leaves)
     return policies
+
+
+def _each_part(questions: Sequence[MultistageMandate]) -> tuple[list[range], list[range]]:
+    """The decision nodes and the leaves of each in the forest of all."""
+    found = list[list[range]]()
+    for counts in ([one.tree.nodes for one in questions], [one.tree.leaves for one in questions]):
+        first = np.cumsum([0, *counts]).tolist()
+        found.append([range(begin, end) for begin, end in pairwise(first)])
+    return found[0], found[1]
 
 
 def with_hindsight(staged: MultistageMandate, start: Position, limits: Limits | None = None) -> MultistageMandate:

@@ -101,8 +101,11 @@ def value_of_waiting(
     say, missing = progress or (lambda _: None), dict[str, str]()
     say("the policy that decides at every review")
     flexible = solve_policy(staged, start, limits)
+    # risk on the way is charged around the nearest policy there is, where all others are soon at rest
+    staged = replace(staged, around=flexible.around)
     beliefs = without_ambiguity(staged)
     nominal = solve_policy(beliefs, start, limits) if staged.guards else flexible
+    beliefs = replace(beliefs, around=nominal.around)
 
     def tried(name: str, solved: Callable[[], _Solved]) -> _Solved | None:
         say(f"the policy '{name.replace('_', ' ')}'")
@@ -129,7 +132,7 @@ def value_of_waiting(
     equivalents |= {"flexible": flexible.equivalent, "nominal": nominal.equivalent}
     equivalents["cautious_if_right"] = under(flexible, beliefs.ambiguities)
     equivalents["nominal_if_wrong"] = under(nominal, staged.ambiguities)
-    axes = robustness_by_axis(flexible, 0, limits).axes if staged.ambiguities[0].axes else None
+    axes = robustness_by_axis(flexible, 0, limits, nominal).axes if staged.ambiguities[0].axes else None
     return ValueOfWaiting(equivalents, missing, axes)
 
 
@@ -267,16 +270,15 @@ def _axes(axes: Mapping[str, AxisShare] | None) -> dict[str, Row] | None:
 
 
 def value_of_waiting_by_share(
-    book_at: Callable[[float | None], Book], shares: Sequence[float], progress: Callable[[str], None] | None = None
+    book: Book, shares: Sequence[float], progress: Callable[[str], None] | None = None
 ) -> ValueOfWaitingByShare:
-    """What waiting is worth; `book_at` gives the book at an announcement share, or at its own for None.
+    """What waiting is worth at the book's announcement share and at others.
 
     Raises:
         BadInput: the book has no reviews, so that there is nothing to wait for, or is about regret.
         Infeasible: limits conflict at some review.
         NotSolved: the policy has no verified solution.
     """
-    book = book_at(None)
     stated = book.settings.horizon.announcement_share
     if not book.settings.horizon.reviews or stated is None:
         rule, cure = "states no review, so there is nothing to wait for", "add dates to horizon.reviews"
@@ -289,7 +291,8 @@ def value_of_waiting_by_share(
     every = tuple(sorted({*shares, stated}))
 
     def at(share: float) -> ValueOfWaiting:
-        of_share = book if share == stated else book_at(share)
+        horizon = book.settings.horizon.model_copy(update={"announcement_share": share})
+        of_share = replace(book, settings=book.settings.model_copy(update={"horizon": horizon}))
         staged = build_multistage_mandate(of_share, build_outlook(of_share))
         start = Position(of_share.weights, of_share.cash / of_share.value)
         told = "announcement share {:g}: {}".format

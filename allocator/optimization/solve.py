@@ -208,6 +208,7 @@ class Program:
             NotSolved: no solver gave an answer that passes the canonical check.
             OutOfTime: the user's time limit ended a solver.
         """
+        mandate.refuse_unchosen()
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
@@ -637,11 +638,17 @@ class _Adversary:
 
 
 def solve_once(
-    problem: cp.Problem, solver: Solver, limits: Limits, *, warm: bool = True
+    problem: cp.Problem,
+    solver: Solver,
+    limits: Limits,
+    *,
+    warm: bool = True,
+    amend: Callable[[dict[str, Any], Any, Any], None] | None = None,
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
-    A `warm` solver keeps what it made of the last question: its scaling, and options that are not said anew.
+    A `warm` solver keeps what it made of the last question: its scaling, and options that are not said anew. What is to
+    be written into the compiled data, `amend` writes, told cvxpy's chain and what that inverts with.
 
     Raises:
         OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
@@ -651,6 +658,8 @@ def solve_once(
         # cvxpy 1.9.3 multiplies infinite bounds of nonneg variables while compiling; the product is not used
         with np.errstate(invalid="ignore"):
             data, chain, inverse = problem.get_problem_data(solver.name, canon_backend="COO", solver_opts=options)
+            if amend is not None:
+                amend(data, chain, inverse)
             raw = chain.solve_via_data(problem, data, warm, False, options)
         clock.refuse_late()  # also of solvers that know no limit, and of those that reached it
         # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a

@@ -52,21 +52,20 @@ def canonical_check(data: Mapping[str, Any], x: Vector, equalities: Vector, cone
     """
     if not (np.isfinite(x).all() and np.isfinite(equalities).all() and np.isfinite(cones).all()):
         return CanonicalCheck(np.inf, np.inf, np.inf)
-    A, b, F, g, q = _rows(data)
-    P = sp.csr_array(data["P"]) if "P" in data else sp.csr_array((len(x), len(x)))
+    b, g, q, missed, slack, priced = _rows(data, x, equalities, cones)
     low, high = _bounds(data.get("lower_bounds"), -np.inf, len(x)), _bounds(data.get("upper_bounds"), np.inf, len(x))
-    slack = g - F @ x
     primal = max(
-        _largest(np.abs(A @ x - b)), _largest(low - x), _largest(x - high), _outside(data["dims"], slack, dual=False)
+        _largest(np.abs(missed)), _largest(low - x), _largest(x - high), _outside(data["dims"], slack, dual=False)
     ) / max(1.0, _largest(np.abs(b)), _largest(np.abs(g)))
-    gradient = P @ x + q + A.T @ equalities + F.T @ cones
+    curved = data["P"] @ x if "P" in data else np.zeros(len(x))
+    gradient = curved + q + priced
     # what is left of the gradient must be the price of a bound that exists
     held = np.where(gradient > 0, np.isfinite(low), np.isfinite(high))
     dual = max(_largest(np.abs(gradient[~held])), _outside(data["dims"], cones, dual=True)) / max(
         1.0, _largest(np.abs(q))
     )
     at_bounds = np.where(gradient > 0, low, high)[held] @ gradient[held]
-    curvature = float(x @ (P @ x))
+    curvature = float(x @ curved)
     upper = 0.5 * curvature + float(q @ x)
     lower = -0.5 * curvature - float(b @ equalities) - float(g @ cones) + float(at_bounds)
     return CanonicalCheck(float(primal), float(dual), abs(upper - lower) / max(1.0, abs(upper)))
@@ -98,13 +97,16 @@ def linear_check(
     return CanonicalCheck(missed / size, dual, abs(value - bound) / max(1.0, abs(value)))
 
 
-def _rows(data: Mapping[str, Any]) -> tuple[sp.csr_array, Vector, sp.csr_array, Vector, Vector]:
-    """Equalities, then inequality and cone rows, of either form."""
+def _rows(data: Mapping[str, Any], x: Vector, equalities: Vector, cones: Vector) -> tuple[Vector, ...]:
+    """Of either form the right sides of equalities and of inequality and cone rows, the linear objective, what
+    equalities are missed by, the slack of the others, and the prices of all in x.
+    """
     if "F" in data:
-        return sp.csr_array(data["A"]), data["b"], sp.csr_array(data["F"]), data["G"], data["q"]
-    zero = data["dims"].zero
-    rows = sp.csr_array(data["A"])
-    return rows[:zero], data["b"][:zero], rows[zero:], data["b"][zero:], data["c"]
+        A, F, b, g = data["A"], data["F"], data["b"], data["G"]
+        return b, g, data["q"], A @ x - b, g - F @ x, A.T @ equalities + F.T @ cones
+    A, zero = data["A"], data["dims"].zero
+    b, g, left = data["b"][:zero], data["b"][zero:], data["b"] - A @ x
+    return b, g, data["c"], left[:zero], left[zero:], A.T @ np.concatenate([equalities, cones])
 
 
 def _bounds(given: Vector | None, default: float, count: int) -> Vector:
@@ -231,8 +233,12 @@ def best_dual_certificate(
     chosen = [(own, at)] if not own and found.error is None else [(own, at), (solvers, at)]
     if found.error is not None:
         chosen += [(own, found.error), (solvers, found.error)]
-    ways = [(*one, floor) for one in chosen for floor in (-np.inf, found.cash)]
-    tried = [_completed(start, outlook, mandate, target, found, *way) for way in ways]
+    ways, tried = list[tuple[tuple[ConvexRuleDual, ...], Vector, float]](), list[DualCertificate]()
+    for one in chosen:
+        for floor in (-np.inf, found.cash):
+            if np.isinf(floor) or tried[-1].cash < floor:  # else it is the same
+                ways.append((*one, floor))
+                tried.append(_completed(start, outlook, mandate, target, found, *ways[-1]))
     bounds = [lower_bound(start, outlook, mandate, at) for at in tried]
     best = int(np.argmax(bounds))
     prices, bound = tried[best], bounds[best]
@@ -258,10 +264,12 @@ def _shut(mandate: Mandate, target: Trade, prices: Vector) -> list[int]:
     much, and only the least of them is what loosening is worth.
     """
     rows = mandate.rows
-    used = abs(rows.holdings) @ target.values + abs(rows.buys) @ target.bought + abs(rows.sells) @ target.sold
     left = np.abs(rows.limit + rows.wealth * target.value / target.value_before)
-    shut = (used + np.abs(rows.cash) * target.cash <= _NOTHING * target.value_before) & (left <= _NOTHING)
-    told = ~np.isnan(rows.stated) & (prices > _NOTHING) & (rows.uses_scenario_returns == 0)
+    told = ~np.isnan(rows.stated) & (prices > _NOTHING) & (rows.uses_scenario_returns == 0) & (left <= _NOTHING)
+    if not told.any():
+        return []
+    used = abs(rows.holdings) @ target.values + abs(rows.buys) @ target.bought + abs(rows.sells) @ target.sold
+    shut = used + np.abs(rows.cash) * target.cash <= _NOTHING * target.value_before
     return [int(row) for row in np.flatnonzero(shut & told)]
 
 
@@ -285,18 +293,16 @@ def _completed(
     rows, prices = _priced(outlook, mandate, found.rows, slopes)
     holdings, own = target.values / before, mandate.risk_aversion * risk.specific
     wealth = mandate.cost_price(outlook) + float(rows.wealth @ prices)
-    gains = -mandate.return_weight * q
+    gains, (in_rows, on_buys, on_sells) = -mandate.return_weight * q, rows.charges(prices)
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
     in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
-    pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
+    pull = outlook.returns.T @ gains + in_rows - wealth - risk.loadings @ in_factors
     pull = pull + mandate.marginal_charge(error, outlook.risk) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
     beyond = _beyond(mandate, cash)
-    position = np.clip(
-        -pull,
-        cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - rows.sells.T @ prices - beyond,
-        cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
-    )
+    got = cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - on_sells - beyond
+    paid = cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + on_buys + beyond
+    position = np.minimum(np.maximum(-pull, got), paid)
     in_holdings = pull - 2 * own * start.holdings + position
     wealth -= wealth_price(in_holdings, own)
     return DualCertificate(found.rows, slopes, position, cash, wealth, in_factors, q, error)
@@ -310,10 +316,11 @@ def reduced_costs(
     `trading_price` is charged for a unit traded beside its costs.
     """
     rows, prices = at.priced(outlook, mandate)
-    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + rows.holdings.T @ prices
+    in_rows, on_buys, on_sells = rows.charges(prices)
+    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + in_rows
     in_holdings = in_holdings + at.position - at.wealth - outlook.risk.loadings @ at.factors
-    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
-    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
+    in_buys = on_buys - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
+    in_sells = on_sells + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
     return in_holdings + mandate.marginal_charge(at.error, outlook.risk), in_buys, in_sells
 
 
@@ -402,9 +409,8 @@ def least_quadratic(linear: Vector, curvature: Vector) -> float:
 
 def cheapest(linear: Vector, curvature: Vector) -> Vector:
     """(N,) where linear·h + curvature·h² is least, 0 ≤ h ≤ 1."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inner = np.where(curvature > 0, -linear / (2 * curvature), np.where(linear < 0, 1.0, 0.0))
-    return np.clip(inner, 0.0, 1.0)
+    inner = np.divide(-linear, 2 * curvature, out=(linear < 0).astype(float), where=curvature > 0)
+    return np.minimum(np.maximum(inner, 0.0), 1.0)
 
 
 def least_free(linear: Vector, curvature: float) -> float:

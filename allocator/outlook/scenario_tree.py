@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
 
@@ -87,7 +88,12 @@ class ScenarioTree:
 
     def children(self, node: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], ...]:
         """Positions of its decision nodes and of its leaves."""
-        return np.flatnonzero(self.parents == node), np.flatnonzero(self.leaf_parents == node)
+        return self._children[node]
+
+    @cached_property
+    def _children(self) -> list[tuple[np.ndarray[tuple[int], np.dtype[np.int64]], ...]]:
+        each = range(self.nodes)
+        return [(np.flatnonzero(self.parents == at), np.flatnonzero(self.leaf_parents == at)) for at in each]
 
     def child_probabilities(self, node: int) -> Vector:
         """Probabilities of its decision nodes, then of its leaves; they sum to one."""

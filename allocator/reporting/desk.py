@@ -15,14 +15,14 @@ from allocator.errors import AllocatorError, BadInput, Infeasible, did_you_mean
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.multistage.mandate import build_multistage_mandate
-from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
 from allocator.plan.rebalance import with_tried_fixes
 from allocator.plan.risk_figures import RiskDocument, risk_document, risk_figures
-from allocator.plan.targets import solve_certified
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import describe_span
 from allocator.rules import Trade
 from allocator.rules.rows import Position
@@ -193,10 +193,10 @@ class Desk:
         outlook, start, limits = build_outlook(book), Position(book.weights, book.cash / book.value), Limits.of(book)
         if book.settings.uses_tree:
             staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
-            policy = solve_policy(charged_nearby(charged_nearby(staged, start, limits), start, limits), start, limits)
+            policy = solve_policy(staged, start, limits)
             told = f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver})."
             return {**_shown(book, outlook, staged.mandates[0], policy.trade(0)), "binding": [], "certificate": told}
-        stated = build_mandate(book, outlook)
+        stated = with_chosen_names(build_mandate(book, outlook), book, start, outlook)
         given = relax_by_tier(start, outlook, stated)
         mandate = stated if given is None else given.looser(1e-4).with_limits(stated)
         program = self._program(outlook, mandate)

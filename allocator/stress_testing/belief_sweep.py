@@ -13,7 +13,7 @@ from allocator.book.book import Book
 from allocator.errors import BadMandate, Breach, Infeasible, NotSolved
 from allocator.mandate.builder import build_mandate
 from allocator.multistage.mandate import build_multistage_mandate
-from allocator.multistage.solve import charged_nearby, solve_policy, with_hindsight
+from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -216,7 +216,7 @@ def reviewed_sweep(book: Book, say: Say = say_nothing) -> Row | None:
         own = replace(book, settings=book.settings.model_copy(update={"believe": view}))
         try:
             staged = with_hindsight(build_multistage_mandate(own, build_outlook(own)), start, limits)
-            policy = solve_policy(charged_nearby(staged, start, limits), start, limits)
+            policy = solve_policy(staged, start, limits)
         except (Infeasible, NotSolved):
             continue
         held = map(float, policy.trade(0).all_weights.round(8))

@@ -18,6 +18,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,8 @@ def apply_shock(
         BadMandate: its belief is outside the limits that the book guards by.
     """
     settings = settings_after_shock(book.settings, shock) if shock.changes_model else book.settings
-    news = _news(book, shock)
+    signals = shock_signals(book.settings, book.signals, shock)
+    news = _news(book, shock, signals)
     beliefs = bayes_update(outlook.probabilities, news.evidence[None, :])[0]
     growth, unmoved = _growth(book, outlook, settings)
     stated = np.maximum(immediate_returns(book, shock, held), _WORTHLESS - 1)
@@ -126,7 +128,7 @@ def apply_shock(
         growth=(1 + stated) * growth,
         cash_growth=1 + outlook.cash_returns,
         hypotheses=None if (question := build_question(book)) is None else question.answers_by_name(beliefs),
-        signals=shock_signals(book.settings, book.signals, shock),
+        signals=signals,
         told=news.told,
         unmoved=unmoved if shock.changes_model else (),
         worthless=worthless,
@@ -139,12 +141,11 @@ def shocked_risk(risk: FactorRisk, shock: ShockSection) -> FactorRisk:
     return risk.stressed(beta, own, shock.correlation or 0.0) if shock.changes_risk else risk
 
 
-def _news(book: Book, shock: ShockSection) -> NewInformation:
+def _news(book: Book, shock: ShockSection, rows: pd.DataFrame) -> NewInformation:
     """What the shock tells: the signals seen by the day that it looks to, and what they add to today's evidence."""
     as_of, known, question = book.settings.book.as_of, dated_signals(book), build_question(book)
     if question is None or not shock.tells:
         return NewInformation(known, as_of, np.zeros(len(book.scenarios)), "today")
-    rows = shock_signals(book.settings, book.signals, shock)
     both = rows if book.signals is None else pd.concat([book.signals, rows]) if len(rows) else book.signals
     seen = dated_signals(replace(book, signals=both))
     days = [signal.date for signal in seen]
@@ -153,12 +154,16 @@ def _news(book: Book, shock: ShockSection) -> NewInformation:
     return NewInformation(seen, told, log_evidence(question, seen, [told])[0] - before, "after the shock")
 
 
+_own_model = lru_cache(maxsize=1)(calibrate)
+"""A book's calibration, the same for all of its shocks."""
+
+
 def _growth(book: Book, outlook: Outlook, settings: Settings) -> tuple[Matrix, tuple[str, ...]]:
     """(K, N) growth from today's prices to the horizon where the model has other `settings`; names it cannot move."""
     before = 1 + outlook.returns
     if settings is book.settings:
         return before, ()
-    own, changed = calibrate(book), calibrate(replace(book, settings=settings))
+    own, changed = _own_model(book), calibrate(replace(book, settings=settings))
     assert own is not None  # a shock that changes the model was held to a book that has one
     assert changed is not None
     given = np.isin(book.instruments, book.scenario_returns.index)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
+from allocator.book.book import Book
+from allocator.ledger import record
+from allocator.ledger.causes import _Worth
+from allocator.ledger.input_groups import GROUPS
+from allocator.types import Vector
 from tests.conftest import ROOT
 
 Run = Callable[..., Result]
@@ -131,6 +136,30 @@ def test_runs_of_a_ledger_are_compared_by_what_was_recorded(run: Run, valid: Val
     assert [row["group"] for row in changed["groups"]] == ["mandate"]
     assert refusal(run, "one", "three")[0][1].startswith("is nothing here, and no run of ledger.db: ")
     assert refusal(run, "one", "two", "--account", "other")[0] == ("--account", "one is of account main")
+
+
+def test_a_recorded_run_is_solved_again_where_something_else_would_make_it_now(
+    run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("rebalance", NOTE, "--record", "--run-id", "one").exit_code == 0
+    with monkeypatch.context() as before:
+        before.setattr(record, "versions", lambda: {"cvxpy": "0.9"})
+        assert run("rebalance", NOTE, *CHANGES, "--record", "--run-id", "old").exit_code == 0
+    solved = list[tuple[str, ...]]()
+    of_book = _Worth.of_book
+
+    def counted(worth: _Worth, book: Book, mix: Collection[str], **further: bool) -> Vector:
+        solved.append(tuple(mix))
+        return of_book(worth, book, mix, **further)
+
+    monkeypatch.setattr(_Worth, "of_book", counted)
+    compared(run, valid, "one", "old")
+    assert solved[0] == tuple(GROUPS)  # of the two that which is of other versions, and six between
+    assert len(solved) == 7
+
+    solved.clear()
+    compared(run, valid, "one", "--set", "mandate.max_weight=0.15")
+    assert not solved
 
 
 def test_nothing_is_said_to_differ_where_nothing_does(run: Run, valid: Valid) -> None:

@@ -14,16 +14,20 @@ from allocator.ambiguity.polyhedral import ExpertHull
 from allocator.ambiguity.product import ProductSet
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.loading import load
+from allocator.mandate.mandate import Mandate
 from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
-from allocator.multistage.objectives import PowerUtility
+from allocator.multistage.objectives import LogUtility, PowerUtility
+from allocator.multistage.program import TreeShape, tree_program
 from allocator.multistage.solve import compiled_tree_program, solve_policy
+from allocator.optimization.solve import CLARABEL, Limits
 from allocator.outlook.outlook import build_outlook
+from allocator.rules import Participation, VolatilityLimit
 from allocator.rules.returns import MinimumExpectedReturn
 from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.plan.test_axes import stated
-from tests.random_trees import random_tree
+from tests.random_trees import NAMES, random_tree
 
 
 def elsewhere(start: Position, seed: int) -> Position:
@@ -57,7 +61,7 @@ def test_a_tree_solved_again_from_elsewhere_is_answered_to_the_last_digit_as_if_
 
 
 def made(staged: MultistageMandate, start: Position, *, trading: bool = True) -> object:
-    return compiled_tree_program(staged, start, trading=trading, trade_unit=0.1)
+    return compiled_tree_program(staged, start, TreeShape(trading))
 
 
 def test_a_tree_is_compiled_once_for_all_amounts_held() -> None:
@@ -67,31 +71,99 @@ def test_a_tree_is_compiled_once_for_all_amounts_held() -> None:
     assert made(staged, start) is made(replace(staged), elsewhere(start, 1))
 
 
-def test_any_other_number_of_the_question_is_another_program() -> None:
+NUDGE = 1 + 1e-12
+
+
+def with_last(staged: MultistageMandate, **changed: object) -> MultistageMandate:
+    """Its last decision's mandate changed."""
+    return replace(staged, mandates=(*staged.mandates[:-1], replace(staged.mandates[-1], **changed)))
+
+
+def test_what_is_no_number_of_a_linear_row_is_another_program() -> None:
     staged, start = random_tree(0)
     forgotten()
-    first = made(staged, start)
-    tree, mandate, outlook = staged.tree, staged.mandates[-1], staged.outlooks[-1]
-    nudged = 1 + 1e-12
+    first, volatility = made(staged, start), with_last(staged, convex_rules=(VolatilityLimit(0.3),))
+    last = volatility.outlooks[-1]
+    riskier = replace(last, risk=last.risk.over(NUDGE))
     others = [
-        replace(staged, tree=replace(tree, growth=tree.growth * nudged)),
-        replace(staged, tree=replace(tree, leaf_growth=tree.leaf_growth * nudged)),
-        replace(staged, utility=PowerUtility(3.0 * nudged)),
+        replace(staged, utility=PowerUtility(3.0)),
         replace(staged, ambiguities=(KullbackLeibler(0.0), *staged.ambiguities[1:])),
-        replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, cost_rates=mandate.cost_rates * nudged))),
-        replace(staged, mandates=(*staged.mandates[:-1], replace(mandate, linear_rules=()))),
-        replace(staged, outlooks=(*staged.outlooks[:-1], replace(outlook, returns=outlook.returns * nudged))),
+        with_last(staged, linear_rules=()),
+        volatility,
     ]
 
     assert all(made(other, start) is not first for other in others)
-    floor = replace(mandate, linear_rules=(*mandate.linear_rules, MinimumExpectedReturn(0.0)))
-    believing = replace(staged, mandates=(*staged.mandates[:-1], floor))
-    assert made(believing, start) is not made(believed_otherwise(believing), start)
-    forgotten()
-    first = made(staged, start)
+    assert made(volatility, start) is made(replace(volatility, utility=LogUtility()), start)
+    assert made(volatility, start) is not made(with_last(staged, convex_rules=(VolatilityLimit(0.3 * NUDGE),)), start)
+    other = replace(volatility, outlooks=(*volatility.outlooks[:-1], riskier))
+    assert made(volatility, start) is not made(other, start)
     assert made(staged, start, trading=False) is not first
     assert made(staged, Position(np.where(np.arange(5) == 0, 0.0, start.holdings), start.cash)) is not first
     assert made(staged, start) is first
+
+
+def other_numbers(staged: MultistageMandate, seed: int) -> MultistageMandate:
+    """The same shape where every number of a linear row is another one."""
+    draw, tree = np.random.default_rng(seed), staged.tree
+
+    def moved(values: Vector) -> Vector:
+        return values * draw.uniform(0.97, 1.03, np.shape(values))
+
+    def at(mandate: Mandate) -> Mandate:
+        impact = None if mandate.impact is None else moved(mandate.impact)
+        rules = [
+            rule.with_limits([float(one) for one in moved(np.array(rule.limits))]) for rule in mandate.linear_rules
+        ]
+        return replace(mandate, cost_rates=moved(mandate.cost_rates), impact=impact, linear_rules=tuple(rules))
+
+    later = tree.parents >= 0
+    grown = {"growth": np.where(later[:, None], moved(tree.growth), 1), "leaf_growth": moved(tree.leaf_growth)}
+    cash = {
+        "cash_growth": np.where(later, moved(tree.cash_growth), 1),
+        "leaf_cash_growth": moved(tree.leaf_cash_growth),
+    }
+    outlooks = tuple(
+        replace(one, returns=one.returns + draw.normal(0, 0.01, one.returns.shape)) for one in staged.outlooks
+    )
+    mandates = tuple(map(at, staged.mandates))
+    return replace(staged, tree=replace(tree, **grown, **cash), mandates=mandates, outlooks=outlooks)
+
+
+@pytest.mark.parametrize("charged", [False, True])
+@pytest.mark.parametrize("impact", [False, True])
+@pytest.mark.parametrize("seed", [0, 3, 4])
+def test_one_program_serves_every_tree_of_its_shape_as_if_each_were_compiled_by_itself(
+    seed: int, impact: bool, charged: bool
+) -> None:
+    staged, start = random_tree(seed, impact=impact)
+    floor = MinimumExpectedReturn(-0.2)
+    rules = [
+        (*mandate.linear_rules, floor, Participation(NAMES, tuple(range(5)), (0.5,) * 5, (0.4,) * 5))
+        for mandate in staged.mandates
+    ]
+    mandates = tuple(replace(one, linear_rules=own) for one, own in zip(staged.mandates, rules, strict=True))
+    staged = replace(staged, mandates=mandates, utility=LogUtility(charged=charged))
+    other, there = other_numbers(staged, seed), elsewhere(start, seed)
+    forgotten()
+    fresh = solve_policy(other, there)
+    forgotten()
+    before, first = solve_policy(staged, start), made(staged, start)
+    again = solve_policy(other, there)
+
+    assert made(other, there) is first
+    assert again.holdings.tobytes() == fresh.holdings.tobytes()
+    assert again.objective == fresh.objective != pytest.approx(before.objective, abs=1e-4)
+    # and as the program in which cvxpy was told every number
+    solved = replace(other, around=again.staged.around)
+    plain = tree_program(solved, there)
+    status, residuals = plain.ask(CLARABEL, Limits(1e-8))
+    assert status == "optimal"
+    assert residuals is not None
+    assert residuals.worst <= 1e-8
+    kept = compiled_tree_program(solved, there)
+    kept.ask(CLARABEL, Limits(1e-8))
+    assert kept.problem.value == pytest.approx(plain.problem.value, abs=1e-7)
+    assert plain.problem.value == pytest.approx(float(again.solved.losses[0]), abs=1e-7)
 
 
 def believed_otherwise(staged: MultistageMandate) -> MultistageMandate:
@@ -201,7 +273,7 @@ def test_a_book_s_tree_at_another_caution_is_answered_as_if_it_were_new(root: Pa
 
 def test_no_more_than_a_few_programs_are_kept() -> None:
     forgotten()
-    for seed in range(12):
+    for seed in range(30):
         made(*random_tree(seed))
 
-    assert len(reused._of_thread.kept) == 4
+    assert len(reused._of_thread.kept) == 24

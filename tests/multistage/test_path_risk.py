@@ -113,7 +113,7 @@ def test_another_optimiser_finds_nothing_better_by_the_exact_formula(seed: int, 
                 held = weights[above]
                 grown = held @ tree.growth[node] + (1 - held.sum()) * tree.cash_growth[node]
                 wealth[node], logs[node] = wealth[above] * grown, logs[above]
-            logs[node] += aversion / 2 * staged.step(node) * staged.outlooks[node].risk.variance(weights[node])
+            logs[node] += aversion / 2 * staged.steps[node] * staged.outlooks[node].risk.variance(weights[node])
         at = weights[tree.leaf_parents]
         ends = (at * tree.leaf_growth).sum(axis=1) + (1 - at.sum(axis=1)) * tree.leaf_cash_growth
         return float(reach @ utility.loss(wealth[tree.leaf_parents] * ends * np.exp(-logs[tree.leaf_parents])))
@@ -180,9 +180,9 @@ def simulated(policy: Policy, draws: int, seed: int = 7) -> np.ndarray:
     for node in range(tree.nodes):
         risk, (below, ends) = staged.outlooks[node].risk, tree.children(node)
         factors, names = risk.loadings.shape[1], len(risk.specific)
-        half = rng.standard_normal((draws // 2, factors + names)) * np.sqrt(staged.step(node))
+        half = rng.standard_normal((draws // 2, factors + names)) * np.sqrt(staged.steps[node])
         moves = half[:, :factors] @ risk.loadings.T + half[:, factors:] * np.sqrt(risk.specific)
-        spread = staged.step(node) * risk.variances / 2
+        spread = staged.steps[node] * risk.variances / 2
         noise = np.exp(np.stack([moves, -moves], axis=1).reshape(draws, names) - spread)
         growth = np.vstack([tree.growth[below], tree.leaf_growth[ends]])
         in_cash = np.concatenate([tree.cash_growth[below], tree.leaf_cash_growth[ends]]) * policy.cash[node]

@@ -17,6 +17,7 @@ from allocator.book.loading import load
 from allocator.display.plan import show_plan
 from allocator.errors import Infeasible, NotSolved
 from allocator.multistage.policy import policy_from_trades
+from allocator.multistage.program import TreeProgram
 from allocator.multistage.solve import refuse_infeasible_tree, solve_policy
 from allocator.optimization.solve import Limits
 from allocator.plan.document import plan_document
@@ -88,7 +89,7 @@ def test_what_the_formulas_are_above_the_solver_counts_in_the_gap() -> None:
 
 def test_an_inaccurate_certificate_does_not_say_that_rules_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     staged = worked()
-    monkeypatch.setattr(allocator.multistage.solve, "solve_once", lambda *_, **__: (cp.INFEASIBLE_INACCURATE, None))
+    monkeypatch.setattr(TreeProgram, "ask", lambda *_: (cp.INFEASIBLE_INACCURATE, None))
     refuse_infeasible_tree(staged, CASH_ONLY, Limits())
     with pytest.raises(NotSolved, match="infeasible_inaccurate"):
         solve_policy(staged, CASH_ONLY)

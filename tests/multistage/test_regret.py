@@ -150,7 +150,7 @@ def test_a_set_that_speaks_of_scenarios_is_seen_through_all_news_at_once() -> No
     experts = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1]])
     asked = replace(staged, utility=Regret(), ambiguities=(ExpertHull(experts), *staged.ambiguities[1:]))
     policy = solve_policy(with_hindsight(asked, CASH_ONLY), CASH_ONLY)
-    (one,) = policy.staged.branchings()
+    (one,) = policy.staged.branchings
     assert isinstance(one.ambiguity, Pushforward)
     reach, kinds = tree.reach()[1], tree.leaf_scenarios
     worst = max(

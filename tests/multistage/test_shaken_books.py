@@ -12,7 +12,7 @@ import pytest
 from allocator.book.loading import load
 from allocator.multistage import policy as policies
 from allocator.multistage import solve
-from allocator.multistage.program import tree_program
+from allocator.multistage.program import TreeShape, tree_program
 from allocator.plan.certificate import GAP_ALLOWED
 from allocator.plan.rebalance import rebalance
 from tests.random_trees import random_tree
@@ -79,5 +79,5 @@ def test_limits_that_are_missed_by_last_digits_are_kept_by_a_little_room_and_the
     assert max(one.missed for node in range(staged.tree.nodes) for one in policy.readings(node)) <= -5e-7
     assert policy.claimed == pytest.approx(free.claimed, abs=1e-9)
     assert policy.claimed <= policy.objective <= policy.claimed + GAP_ALLOWED
-    tighter = tree_program(staged, start, room=1e-6).problem.solve(solver="CLARABEL")
+    tighter = tree_program(staged, start, TreeShape(room=1e-6)).problem.solve(solver="CLARABEL")
     assert free.objective < tighter

@@ -7,10 +7,11 @@ A shock is held to the same contracts as the book: its signals to those of `sign
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
@@ -103,7 +104,7 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
     for own in shock.expect:
         yield from _no_name((*place, "expect"), own, there.cash, there.known, "instrument, bucket or group")
         is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
-        if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
+        if is_bucket and not (bucket_counts(there.exposures, own)[0] > 0).any():
             yield _nobody(there, dotted_key(*place, "expect", own), own)
 
 
@@ -196,6 +197,8 @@ def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: Shock
     """The signals of a shock as rows of `signals.csv`, in date order; a claim by every source is one by each of
     which nothing is claimed that is open or verified.
     """
+    if not shock.signals:
+        return _no_signals()
     known = [] if signals is None else signals.sort_values("date", kind="stable").to_dict("records")
     spoken = ("claim", "verification", "refutation")
     standing = {str(row["source"]): row["kind"] for row in known if row["kind"] in spoken}
@@ -209,9 +212,18 @@ def shock_signals(settings: Settings, signals: pd.DataFrame | None, shock: Shock
         for said in shock.signals
         for source in (silent if said.source in EVERY_SOURCE else [said.source])
     ]
+    return _signals_frame(rows).sort_values("date", kind="stable").reset_index(drop=True)
+
+
+def _signals_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     types = {"date": "datetime64[ns]", "strength": "float64"} | dict.fromkeys(_FIGURES, "float64")
-    columns = ["date", "kind", "source", "hypothesis", "strength", *_FIGURES]
-    return pd.DataFrame(rows, columns=columns).astype(types).sort_values("date", kind="stable").reset_index(drop=True)
+    return pd.DataFrame(rows, columns=["date", "kind", "source", "hypothesis", "strength", *_FIGURES]).astype(types)
+
+
+@cache
+def _no_signals() -> pd.DataFrame:
+    """As most shocks have."""
+    return _signals_frame(())
 
 
 def _changed(there: BookNames, place: tuple[str, ...], shock: ShockSection) -> Iterator[Breach]:
