@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from allocator.plan.output import weights_frame as weights_frame
     from allocator.plan.plan import Plan as Plan
     from allocator.plan.rebalance import rebalance as rebalance
+    from allocator.stress_testing.frontier import Frontier as Frontier
+    from allocator.stress_testing.frontier import frontier as frontier
     from allocator.stress_testing.stress import StressReport as StressReport
     from allocator.stress_testing.stress import stress as stress
 
@@ -66,6 +68,7 @@ _NAMES = {
     "plan.output": "orders_frame weights_frame",
     "plan.plan": "Plan",
     "plan.rebalance": "rebalance",
+    "stress_testing.frontier": "Frontier frontier",
     "stress_testing.stress": "StressReport stress",
 }
 """By the file that they are in."""

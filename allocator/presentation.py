@@ -15,7 +15,21 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    TypeAlias,
+    TypedDict,
+    cast,
+    get_args,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from allocator.types import Vector
 
 TEXT: Callable[[object], str] = object.__repr__
 """What `str` of a plan gives: its screen."""
@@ -119,6 +133,11 @@ def stable_numbers(data: Any, places: int | None = None) -> Any:
     if isinstance(data, Mapping):
         return {name: stable_numbers(part, places) for name, part in data.items()}
     return [stable_numbers(part, places) for part in data] if isinstance(data, list | tuple) else data
+
+
+def stable_list(values: Vector, places: int = 8) -> list[float]:
+    """The same of an array."""
+    return cast("list[float]", (values.round(places) + 0.0).tolist())
 
 
 def describe_span(days: int | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,4 +23,32 @@ class DeferredModule:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self._name), name)
+        return getattr(import_module(self._name) if self._name in sys.modules else _imported(self._name), name)
+
+
+class _Statistics(ModuleType):
+    """`scipy.stats` while cvxpy is imported, which wants the entropy of it for one atom: nobody here uses that, and
+    the rest takes as long to import as all of cvxpy. Whoever asks for anything else is given the package.
+    """
+
+    __path__: list[str] = []  # noqa: RUF012  # a package, as its own is
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "entropy":
+            return lambda *numbers, **further: import_module(_STATISTICS).entropy(*numbers, **further)
+        if sys.modules.get(_STATISTICS) is self:
+            del sys.modules[_STATISTICS]
+        return getattr(import_module(_STATISTICS), name)
+
+
+_STATISTICS = "scipy.stats"
+
+
+def _imported(name: str) -> ModuleType:
+    for_now = _Statistics(_STATISTICS)
+    known = sys.modules.setdefault(_STATISTICS, for_now)
+    try:
+        return import_module(name)
+    finally:
+        if known is for_now and sys.modules.get(_STATISTICS) is for_now:
+            del sys.modules[_STATISTICS]

@@ -27,7 +27,7 @@ ON_EVERY_SAMPLE: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 MORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "listed": (
-        ("waiting",), ("caution",), ("rebalance", "--set", "mandate.max_turnover=0.25"),
+        ("waiting",), ("caution",), ("frontier",), ("rebalance", "--set", "mandate.max_turnover=0.25"),
         ("rebalance", "--set", "mandate.max_turnover=0.25", "--set", "mandate.tiers={max_turnover=3}"),
         ("rebalance", "--set", "robust.return_error=box", "--set", "robust.return_error_size=0.2"),
         ("rebalance", "--set", "trading.indifference_bps=5"), ("rebalance", "--set", "trading.min_gain_bps=900"),
@@ -44,7 +44,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
           for name in ONE_DECISION),
     ),
     "note": (
-        ("waiting",), ("stress", "--model", "50"), ("stress", "--reverse", "15%"),
+        ("waiting",), ("frontier", "--points", "5"), ("stress", "--model", "50"), ("stress", "--reverse", "15%"),
         ("stress", "--beliefs", "--within", "5"), ("stress", "--reverse", "5%", "--within", "5"),
         ("stress", "--shock", "all_silent_12_months", "--shock", "ipo_slips"), ("rebalance", "--set", "costs.impact=1"),
         ("rebalance", "--set", 'views.cloud={expected_return={instrument="CLOUD"},at_least=0.115}'),

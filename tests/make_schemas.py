@@ -57,6 +57,7 @@ def document_classes() -> dict[str, type]:
     from allocator.plan.explanation import ExplainDocument
     from allocator.plan.runs import RunDocument
     from allocator.plugins import PluginsDocument
+    from allocator.stress_testing.frontier import FrontierDocument
     from allocator.stress_testing.stress import StressDocument
 
     return {
@@ -64,6 +65,7 @@ def document_classes() -> dict[str, type]:
         "approve": ApproveDocument,
         "beliefs": BeliefsDocument,
         "caution": CautionStudyDocument,
+        "frontier": FrontierDocument,
         "check": CheckDocument,
         "claims_report": ClaimsDocument,
         "comparison": ComparisonDocument,

@@ -332,9 +332,10 @@ class Contamination(Ball):
 
 def _filled(room: Matrix, order: NDArray[np.int64], left: Vector) -> Matrix:
     """(D, K) `left` (D,) shared out over the `room` in its `order`, as far as it goes."""
-    ordered, shared = np.take_along_axis(room, order, axis=1), np.zeros_like(room)
+    at = np.arange(len(order))[:, None], order
+    ordered, shared = room[at], np.zeros_like(room)
     before = np.cumsum(ordered, axis=1) - ordered
-    np.put_along_axis(shared, order, np.clip(left[:, None] - before, 0.0, ordered), axis=1)
+    shared[at] = np.minimum(np.maximum(left[:, None] - before, 0.0), ordered)
     return shared
 
 

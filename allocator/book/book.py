@@ -10,6 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements, unconfirmed
-from allocator.book.checks.rules import bucket_column_breaches
+from allocator.book.checks.rules import bucket_column_breaches, bucket_counts
 from allocator.book.defaults import Classification, classification, with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
@@ -83,7 +84,7 @@ class Book:
         book = self.settings.book
         return f"Book({book.name!r}, account {self.account!r}, {len(self.instruments)} instruments, {book.as_of})"
 
-    @property
+    @cached_property
     def value(self) -> float:
         """The account's value in money, before any trade."""
         return math.fsum(self.quantities * self.prices) + self.cash
@@ -101,6 +102,12 @@ class Book:
     def weights(self) -> Vector:
         """(N,) fractions of the account's value held now; cash is the rest."""
         return self.quantities * self.prices / self.value
+
+    @cached_property
+    def bucket_shares(self) -> dict[str, Vector]:
+        """(N,) how much of each instrument counts towards each bucket of `[buckets]`."""
+        names = self.settings.buckets.names
+        return dict(zip(names, bucket_counts(self.exposures, *names), strict=True))
 
     @property
     def given_away(self) -> NDArray[np.bool_]:

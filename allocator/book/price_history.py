@@ -42,29 +42,44 @@ def historical_returns(settings: Settings, history: pd.DataFrame) -> ReturnHisto
     """
     risk = settings.risk
     rows = int(risk.window_rows or 0)
-    until = history.loc[history.index <= pd.Timestamp(settings.book.as_of)]
+    past = np.asarray(history.index <= pd.Timestamp(settings.book.as_of))
+    until = _Prices(pd.DatetimeIndex(history.index), history.columns, history.to_numpy(dtype=float)).at(past)
     breaches = []
-    if len(until) < rows + 1:
-        told = f"{rows} returns need {rows + 1} prices up to {settings.book.as_of}; there are {len(until)}"
+    if len(until.days) < rows + 1:
+        told = f"{rows} returns need {rows + 1} prices up to {settings.book.as_of}; there are {len(until.days)}"
         breaches.append(_breach("risk.window_rows", told, "shorten the window or lengthen the history"))
-    window = until.tail(rows + 1)  # one more price than returns
-    notes = [f"{len(history) - len(until)} later rows cut"] if len(history) > len(until) else []
+    begin = max(len(until.days) - rows - 1, 0)  # one more price than returns
+    notes = [f"{len(history) - len(until.days)} later rows cut"] if len(history) > len(until.days) else []
 
-    window, late, of_listings, told_of_listings = _listed(settings, window, until)
-    kept, of_blanks, told_of_blanks = _without_blanks(settings, window.loc[:, ~late])
+    window, late, of_listings, told_of_listings = _listed(settings, until, begin)
+    kept, of_blanks, told_of_blanks = _without_blanks(settings, window)
     breaches += of_listings + of_blanks
     notes += told_of_listings + told_of_blanks
-    if not breaches and len(kept) - 1 < FEWEST_ROWS:
-        breaches.append(_breach("risk.window_rows", f"only {len(kept) - 1} returns are left", "at least 20 are needed"))
-    if not breaches and kept.shape[1] == 0:
+    count = len(kept.days) - 1
+    if not breaches and count < FEWEST_ROWS:
+        breaches.append(_breach("risk.window_rows", f"only {count} returns are left", "at least 20 are needed"))
+    if not breaches and not len(kept.names):
         breaches.append(_breach("risk.source", "no instrument has a full history", 'set risk.source = "exposures"'))
     if not breaches:
-        breaches += spacing_breach(pd.DatetimeIndex(kept.index), float(risk.periods_per_year or 0.0), "prices.csv")
+        breaches += spacing_breach(kept.days, float(risk.periods_per_year or 0.0), "prices.csv")
     if breaches:
         raise BadInput(breaches)
-    words = f"{len(kept) - 1} returns to {kept.index[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
-    prices = kept.to_numpy(dtype=float)
-    return ReturnHistory(prices[1:] / prices[:-1] - 1, ~late.to_numpy(dtype=bool), words)
+    words = f"{count} returns to {kept.days[-1]:%Y-%m-%d}" + "".join(f", {note}" for note in notes)
+    prices = np.asfortranarray(kept.values)  # each name's side by side, as pandas has them: sums have an order
+    return ReturnHistory(prices[1:] / prices[:-1] - 1, ~late, words)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prices:
+    """`values` (T, n), blanks as NaN, of (n,) `names` on (T,) `days`."""
+
+    days: pd.DatetimeIndex
+    names: pd.Index
+    values: Matrix
+
+    def at(self, rows: slice | NDArray[np.bool_]) -> _Prices:
+        """Some of the rows."""
+        return _Prices(self.days[rows], self.names, self.values[rows])
 
 
 def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) -> Iterator[Breach]:
@@ -81,40 +96,47 @@ def spacing_breach(days: pd.DatetimeIndex, periods_per_year: float, table: str) 
 
 
 def _listed(
-    settings: Settings, window: pd.DataFrame, until: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.Series[bool], list[Breach], list[str]]:
-    """The window by the rule for late listings; which names are late in it; errors and notes."""
-    rule = settings.risk.late_listings
-    there = window.notna()
-    earlier = until.loc[: window.index[0]].notna().any() if len(window) else there.any()  # blank on one day is not late
-    first = there.idxmax().where(there.any()) if len(window) else pd.Series(pd.NaT, index=window.columns)
-    first = first.mask(earlier & there.any(), window.index[0]) if len(window) else first
-    late = first.isna() | (first > window.index[0]) if len(window) else first.isna()
+    settings: Settings, until: _Prices, begin: int
+) -> tuple[_Prices, NDArray[np.bool_], list[Breach], list[str]]:
+    """The window from row `begin` on by the rule for late listings, of names that are not late; which are; errors and
+    notes.
+    """
+    rule, window = settings.risk.late_listings, until.at(slice(begin, None))
+    there = ~np.isnan(window.values)
+    never: NDArray[np.bool_] = np.asarray(~there.any(axis=0))
+    first = there.argmax(axis=0) if len(there) else np.zeros(len(never), dtype=np.int64)
+    if first.any():  # blank on one day is not late
+        first[~np.isnan(until.values[: begin + 1]).all(axis=0)] = 0
+    late = never | (first > 0)
+    early = _Prices(window.days, window.names[~late], window.values[:, ~late]) if late.any() else window
     if not late.any() or rule == "beta":
-        return window, late, [], []
+        return early, late, [], []
+    names = list(map(str, window.names))
     if rule == "refuse":
         cure = 'shorten risk.window_rows, or set risk.late_listings = "shorten_window" or "beta"'
-        days = {str(name): f"{day:%Y-%m-%d}" if pd.notna(day) else "as_of" for name, day in first[late].items()}
-        return window, late, [_breach(name, f"has no price before {day}", cure) for name, day in days.items()], []
-    if first.isna().any():
+        days = ["as_of" if never[i] else f"{window.days[first[i]]:%Y-%m-%d}" for i in np.flatnonzero(late)]
+        told = zip(np.flatnonzero(late), days, strict=True)
+        return early, late, [_breach(names[i], f"has no price before {day}", cure) for i, day in told], []
+    if never.any():
         cure = 'set risk.late_listings = "beta"'
-        never = first.index[first.isna()]
-        return window, late, [_breach(str(name), "has no price at all before as_of", cure) for name in never], []
-    note = f"window starts {first.max():%Y-%m-%d} with the last listing"
-    return window.loc[first.max() :], late & False, [], [note]
+        told_of = [_breach(names[i], "has no price at all before as_of", cure) for i in np.flatnonzero(never)]
+        return early, late, told_of, []
+    note = f"window starts {window.days[first.max()]:%Y-%m-%d} with the last listing"
+    return window.at(slice(int(first.max()), None)), np.zeros_like(late), [], [note]
 
 
-def _without_blanks(settings: Settings, kept: pd.DataFrame) -> tuple[pd.DataFrame, list[Breach], list[str]]:
+def _without_blanks(settings: Settings, kept: _Prices) -> tuple[_Prices, list[Breach], list[str]]:
     """The prices by the rule for blanks, errors and notes."""
-    blank = kept.isna()
-    some = bool(blank.to_numpy().any())
+    blank = np.isnan(kept.values)
+    some = bool(blank.any())
     if some and settings.risk.blanks == "refuse":
-        days = {str(name): kept.index[blank[name]] for name in kept if blank[name].any()}
-        return kept, [_blank(name, own) for name, own in days.items()], []
-    breaches = list(_stale(settings, kept))
+        names = map(str, kept.names)
+        return kept, [_blank(one, kept.days[no]) for one, no in zip(names, blank.T, strict=True) if no.any()], []
+    breaches = list(_stale(settings, kept, ~blank))
     if not some:
         return kept, breaches, []
-    return kept.dropna(), breaches, [f"{int(blank.any(axis=1).sum())} rows with blanks left out"]
+    without = np.asarray(blank.any(axis=1))
+    return kept.at(~without), breaches, [f"{int(without.sum())} rows with blanks left out"]
 
 
 def _blank(name: str, days: pd.Index) -> Breach:
@@ -124,25 +146,26 @@ def _blank(name: str, days: pd.Index) -> Breach:
     return _breach(name, f"is blank on {days[0]:%Y-%m-%d}{rest}", cure)
 
 
-def _stale(settings: Settings, prices: pd.DataFrame) -> Iterator[Breach]:
+def _stale(settings: Settings, prices: _Prices, there: NDArray[np.bool_]) -> Iterator[Breach]:
     """A history that ends long before as_of, one name's or all of it, or that does once rows with blanks are out."""
     today, days = settings.book.as_of, settings.risk.max_age_days
     cure = f"bring it up to date, or raise risk.max_age_days above {days}"
-    if not len(prices):
+    dates = prices.days
+    if not len(dates):
         return
 
     def told(date: pd.Timestamp) -> str:
         return f"{date:%Y-%m-%d}, {(today - date.date()).days} days before as_of = {today}"
 
     oldest = pd.Timestamp(today - dt.timedelta(days=days))  # a Timestamp of pandas 2 ends in 2262
-    if prices.index[-1] < oldest:
-        yield _breach("date", f"the last row is of {told(prices.index[-1])}", cure)
+    if dates[-1] < oldest:
+        yield _breach("date", f"the last row is of {told(dates[-1])}", cure)
         return
-    there = prices.notna().to_numpy()
-    dates = pd.DatetimeIndex(prices.index)
-    last = dates[len(prices) - 1 - there[::-1].argmax(axis=0)]
+    if there[-1].all():
+        return
+    last = dates[len(dates) - 1 - there[::-1].argmax(axis=0)]
     late = np.flatnonzero(there.any(axis=0) & np.asarray(last < oldest)).tolist()
-    yield from (_breach(str(prices.columns[i]), f"has its last price on {told(last[i])}", cure) for i in late)
+    yield from (_breach(str(prices.names[i]), f"has its last price on {told(last[i])}", cure) for i in late)
     whole = dates[np.flatnonzero(there.all(axis=1))]
     if not late and len(whole) and whole[-1] < oldest:
         yield _breach("date", f"the last row without a blank is of {told(whole[-1])}", cure)
@@ -156,7 +179,7 @@ def check_history(draft: Draft) -> Iterator[Breach]:
     """What `historical_returns` refuses, where prices.csv has a column for everyone and risk comes from it."""
     if draft.settings.risk.source != "prices" or "exposures" not in draft.tables:
         return
-    prices, names = prices_by_day(draft.tables["prices"]), list(map(str, draft.risky["instrument"]))
+    prices, names = prices_by_day(draft.tables["prices"]), list(draft.risky_names)
     if names and set(names) <= set(prices):
         try:
             historical_returns(draft.settings, prices[names])

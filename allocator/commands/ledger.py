@@ -160,7 +160,7 @@ def compare(
     """Put plan B beside plan A, and say what made the difference in parts that add up.
 
     A and B are folders of books, runs of a ledger, or plan.json files, which hold no inputs: of these nobody knows what
-    made the difference. --set, --believe and --as-of change B, which is A itself where no B is named.
+    made the difference. --set, --believe, --cash and --as-of change B, which is A itself where no B is named.
 
     \b
     Examples:
@@ -170,7 +170,9 @@ def compare(
     from allocator.display.console import progress_spinner
 
     if b is None and not choice.overrides and choice.as_of is None:
-        raise click.UsageError("there is one plan alone: name B too, or change A with --set, --believe or --as-of")
+        raise click.UsageError(
+            "there is one plan alone: name B too, or change A with --set, --believe or --as-of, or --cash"
+        )
     with progress_spinner() as say:
         say("reading both")
         from allocator.ledger.compared_plans import PlanPlace, opened_plans

@@ -1,4 +1,6 @@
-"""Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution` and `stress`."""
+"""Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier` and
+`stress`.
+"""
 
 from __future__ import annotations
 
@@ -132,6 +134,43 @@ def caution(choice: BookChoice, *, as_json: bool) -> Document:
         from allocator.display.explanation import show_caution
 
         show_caution(found)
+    return found.document()
+
+
+# `allocator frontier BOOK`: what the next bit of return, of caution and of turnover costs.
+#
+
+
+@click.command()
+@book_options
+@click.option(
+    "--points", type=click.IntRange(2, 1000), help="Plans along each curve.  [default: 30; of a tree of decisions 6]"
+)
+@click.option("--full", is_flag=True, help="Every point of every curve, and the whole ladder.")
+@handle_errors_and_json
+@file_options
+def frontier(choice: BookChoice, points: int | None, *, full: bool, as_json: bool) -> Document:
+    """Show what the next bit of return, of caution and of turnover costs, and each scenario's own optimum.
+
+    Every point is a plan of its own under BOOK's rules and costs, proved, without lots.
+
+    \b
+    Examples:
+      allocator frontier data/note
+      allocator frontier data/note --full --plot frontier.png
+    """
+    from allocator.display.console import progress_spinner
+
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.stress_testing.frontier import frontier as study
+
+        found = study(loaded, points=points, progress=say)
+    if not as_json:
+        from allocator.display.frontier import show_frontier
+
+        show_frontier(found, full=full)
     return found.document()
 
 

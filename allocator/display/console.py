@@ -21,7 +21,6 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from allocator.book.book import Book
 from allocator.errors import (
     AllocatorError,
     BadInput,
@@ -34,10 +33,11 @@ from allocator.errors import (
     printable,
 )
 from allocator.presentation import plain_amount
-from allocator.rules import PERCENT, RuleMeasurement
 
 if TYPE_CHECKING:
     from allocator.ambiguity.product import AxisShare
+    from allocator.book.book import Book
+    from allocator.rules import RuleMeasurement
 
 Cells: TypeAlias = Iterable[str | float | None]
 _NARROW_NAME = 8
@@ -258,6 +258,8 @@ def progress_spinner() -> Iterator[Callable[[str], None]]:
 
 def format_measurement(reading: RuleMeasurement, digits: int = 1) -> str:
     """18.9%, 1.18 or 2.4 x; a ratio to a group of which nothing is held is no number, and a loss below 0 a gain."""
+    from allocator.rules import PERCENT
+
     measured = reading.measured
     if not math.isfinite(measured):
         return "none of the second"

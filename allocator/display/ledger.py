@@ -12,13 +12,14 @@ from rich.text import Text
 from allocator.display.console import (
     console,
     count_lines,
+    describe_columns,
+    fit_table,
     format_money,
     format_percent,
     format_signed,
     heading,
     table,
 )
-from allocator.plan.plan import FIGURES
 
 if TYPE_CHECKING:
     from allocator.ledger.comparison import ComparisonDocument
@@ -45,18 +46,23 @@ def show_history(document: HistoryDocument) -> None:
     shown = f", the last {len(runs)} of them" if len(runs) < document["total"] else ""
     out.print(Text(f"{document['ledger']}: {_count(document['total'], 'run')}{shown}", style="bold"))
     if runs:
-        made = table(
-            "run", "as of", "book", "orders", "turnover", "adverse", "approved", right=("orders", "turnover", "adverse")
-        )
+        heads = ("run", "as of", "book", "orders", "turnover", "adverse", "state")
+        made = table(*heads, right=("orders", "turnover", "adverse"), compact=True)
         for run in runs:
+            state = "applied" if run["applied"] else "approved" if run["approvals"] else ""
             made.add_row(
                 run["run_id"], run["as_of"], _book(run), str(run["orders"]), format_percent(run["turnover"]),
-                format_percent(run["adverse_expected_return"]), "yes" if run["approvals"] else "",
+                format_percent(run["adverse_expected_return"]), state,
             )  # fmt: skip
-        out.print(made)
-        out.print("adverse: expected return under adverse probabilities, after the orders.")
+        shown_table = fit_table(out, made, "adverse", "book")  # a name of a scheduler is long, and is what is asked for
+        out.print(shown_table)
+        if told := describe_columns(shown_table, _HEADS):
+            out.print(told)
     if document["head"] is not None:
         out.print(f"head {document['head']}", soft_wrap=True)
+
+
+_HEADS = {"adverse": "adverse: expected return under adverse probabilities, after the orders."}
 
 
 def _book(run: Mapping[str, Any]) -> str:
@@ -123,6 +129,9 @@ def show_run(document: ShowDocument) -> None:
             )
     for line in _approvals(document["approvals"]):
         out.print(line)
+    if (applied := document["applied"]) is not None:
+        made = f"{_count(applied['fills'], 'fill')}, turnover {format_percent(applied['turnover'])}"
+        out.print(f"Applied {applied['recorded']}, entry {applied['sequence']}: {made}.")
 
 
 def _in_short(value: str) -> str:
@@ -183,9 +192,11 @@ def show_application(document: ApplyDocument) -> None:
         f"{taken}; turnover {format_percent(document['turnover'])}."
     )
     out.print(f"Cash was {document['cash_before']:z,.2f} and is {document['cash_after']:z,.2f}.")
-    for one in document["unfilled"]:
+    for one in document["unfilled"][:_ORDERS]:
         left = one["ordered"] - one["filled"]
         out.print(f"Not filled: {one['side']} {left:z,.10g} of {one['ordered']:z,.10g} {one['instrument']}.")
+    if rest := document["unfilled"][_ORDERS:]:
+        out.print(f"and {_count(len(rest), 'order')} more not filled, or in part; --json has all")
     if document["not_read"]:
         out.print(f"Columns that were not read: {', '.join(document['not_read'])}.")
     out.print(f"wrote {document['written']}", soft_wrap=True)
@@ -228,8 +239,8 @@ def show_comparison(document: ComparisonDocument, *, full: bool = False) -> None
     out, names = console(), sorted(document["weights"][:-1], key=lambda row: (-abs(row["b"] - row["a"]), -row["a"]))
     most = len(names) if full else min(len(names), LINES // 4)
     parts = list(_comparison(document, names, most, full=full))
-    while not full and most > _FEWEST and count_lines(out, parts) > LINES:
-        most -= 1
+    while not full and most > _FEWEST and (over := count_lines(out, parts) - LINES) > 0:
+        most = max(_FEWEST, most - max(1, over // 2))  # a name has a line of weights, and one of parts
         parts = list(_comparison(document, names, most, full=full))
     for part in parts:
         out.print(part)
@@ -298,6 +309,8 @@ def _side_by_side(document: ComparisonDocument, rows: Sequence[Mapping[str, Any]
 
 
 def _figure(row: Mapping[str, Any]) -> str:
+    from allocator.plan.plan import FIGURES  # with all that makes a plan, which other screens of a ledger do without
+
     return next((one.label for one in FIGURES if one.name == row["figure"] and one.label), str(row["figure"]))
 
 
@@ -352,8 +365,9 @@ def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, fu
         label = row.get("instrument") or _figure(row)
         made.add_row(label, *(_signed(value) for value in (row["b"] - row["a"], *row["parts"].values(), row["lots"])))
         if full and len(groups) > 1 and row.get("least"):
-            ends = (f"{_signed(row['least'][name])} … {_signed(row['most'][name])}" for name in names)
-            made.add_row("  in any order", "", *ends, "", style="dim")
+            ends = [[_signed(row[end][name]) for name in names] for end in ("least", "most")]
+            for told, cells in zip(("  in any order", "  to"), ends if any(map(any, ends)) else (), strict=False):
+                made.add_row(told, "", *cells, "", style="dim")
     made.add_row("moved", "", *(format_percent(group["moves"], 2) for group in groups), "", style="bold")
     if len(groups) > 1 and groups[0]["moves_least"] is not None:
         for label, key in (("  least", "moves_least"), ("  most", "moves_most")):

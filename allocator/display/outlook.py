@@ -6,6 +6,7 @@ import datetime as dt
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,20 +29,20 @@ from allocator.display.console import (
     title_of,
 )
 from allocator.importers import FORMATS
-from allocator.importers.positions import Positions
-from allocator.outlook.belief_report import BeliefReport
 from allocator.outlook.calibration import build_question, price_notes
-from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED, CheckedClaim
-from allocator.outlook.implied_probabilities import ImpliedProbabilities
 from allocator.outlook.outlook import PARTS, ReturnAttribution, named_parts
-from allocator.outlook.question import Signal
-from allocator.outlook.scenario_cards import DueObservation
-from allocator.outlook.scenario_tree import ReviewTree
-from allocator.outlook.views import PooledViews
 from allocator.plugins import GROUPS, Plugin
 
 if TYPE_CHECKING:
+    from allocator.importers.positions import Positions
     from allocator.mandate.precheck import Check
+    from allocator.outlook.belief_report import BeliefReport
+    from allocator.outlook.efficiency_model_claims import CheckedClaim
+    from allocator.outlook.implied_probabilities import ImpliedProbabilities
+    from allocator.outlook.question import Signal
+    from allocator.outlook.scenario_cards import DueObservation
+    from allocator.outlook.scenario_tree import ReviewTree
+    from allocator.outlook.views import PooledViews
 
 _WIDTH, _NARROW = 30, 8
 """Of a bar, alone and beside several columns."""
@@ -271,21 +272,28 @@ def show_implied(book: Book, found: ImpliedProbabilities) -> None:
 
 # How checked claims look: each claim, what it states, what the figures give, and the verdict with its reason.
 #
-_SHOWN = {
-    HOLDS: ("hold", "green"),
-    IN_PART: ("hold on a condition", "yellow"),
-    FAILS: ("do not hold", "red"),
-    IMPLIES: ("state no figure", "cyan"),
-    NOT_SOLVED: ("need plans: add --advice", "dim"),
-}
 _INDENT = "   "
+
+
+@cache
+def _verdicts() -> dict[str, tuple[str, str]]:
+    """Words and colour of each verdict; what is only looked at elsewhere is not imported there."""
+    from allocator.outlook.efficiency_model_claims import FAILS, HOLDS, IMPLIES, IN_PART, NOT_SOLVED
+
+    return {
+        HOLDS: ("hold", "green"),
+        IN_PART: ("hold on a condition", "yellow"),
+        FAILS: ("do not hold", "red"),
+        IMPLIES: ("state no figure", "cyan"),
+        NOT_SOLVED: ("need plans: add --advice", "dim"),
+    }
 
 
 def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
     """Print every claim with its verdict."""
     out = console()
     count = Counter(one.verdict for one in checked)
-    told = ", ".join(f"{count[verdict]} {words}" for verdict, (words, _) in _SHOWN.items() if count[verdict])
+    told = ", ".join(f"{count[verdict]} {words}" for verdict, (words, _) in _verdicts().items() if count[verdict])
     out.print(textwrap.fill(f"{name} · {len(checked)} checks: {told}", out.width), style="bold")
     for one in checked:
         out.print(f"\n{textwrap.fill(f'“{one.claim}”', out.width)}")
@@ -295,7 +303,9 @@ def show_claims(name: str, checked: Sequence[CheckedClaim]) -> None:
 
 def _lines(one: CheckedClaim) -> list[tuple[str, str]]:
     """What is said under a claim, and in which colour."""
-    colour = _SHOWN[one.verdict][1]
+    from allocator.outlook.efficiency_model_claims import IMPLIES
+
+    colour = _verdicts()[one.verdict][1]
     if one.found is None:
         return [(f"{one.formula.name}: needs plans, which --advice solves for", colour)]
     given = f"{format_interval(*one.found)} {one.formula.unit}"

@@ -390,5 +390,15 @@ def describe_proof(plan: Plan) -> Sequence[str]:
         own = f" The charge for risk is {max(abs(certificate.fixed_point) * 1e4, 0.001):z.3f} bps from its fixed point."
     return [
         f"Proof: {lots}{policy}; the targets are within {max(abs(certificate.gap) * 1e4, 0.001):z.3f} bps of the best "
-        f"there is ({certificate.solver}{fallback}, checked outside the solver).{own}"
+        f"there is{' with these names' if plan.names else ''} ({certificate.solver}{fallback}, checked outside the "
+        f"solver).{own}{_describe_names(plan)}"
     ]
+
+
+def _describe_names(plan: Plan) -> str:
+    """How far any other choice of names can be better."""
+    if (names := plan.names) is None:
+        return ""
+    part = "" if names.of_objective is None else f" ({names.of_objective:z.2%} of the objective)"
+    most = math.ceil(names.gap * 1e6) / 100
+    return f" No other choice of names is better by more than {most:z.2f} bps{part}: {names.programs} programs."

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -141,9 +143,9 @@ def _environment(variable: re.Match[str]) -> str:
 
 
 def _database_file(path: Path) -> str:
-    from allocator.tables.files import is_plain_file, names_in  # with pandas, which the ledger does without
+    if not os.path.isfile(path):  # noqa: PTH113  # also of a name that no file can have
+        from allocator.tables.files import is_plain_file, names_in  # with pandas, which the ledger does without
 
-    if not is_plain_file(path):
         files = [name for name in names_in(path.parent) if is_plain_file(path.parent / name)]
         near = closest_name(path.name, files, by_stem=True)
         cure = f"did you mean {near!r}?" if near else "put the file there; a path is relative to the folder of the book"
@@ -172,12 +174,19 @@ _CURES = {
 """Cures by what is found in the code of an error, or in its first line."""
 
 
-def database_said(error: BaseException, secrets: set[str], *, reached: bool, otherwise: str) -> tuple[str, str]:
-    """An error of a database: its first line, unless that has a password in it, and the cure."""
+def database_said(
+    error: BaseException,
+    secrets: set[str],
+    *,
+    reached: bool,
+    otherwise: str,
+    cures: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, str]:
+    """An error of a database: its first line, unless that has a password in it, and the cure; `cures` go first."""
     error = getattr(error, "orig", None) or error
     line = printable(next(iter(str(error).strip().splitlines()), "") or type(error).__name__)
     of_code = f"{getattr(error, 'sqlstate', None) or ''} {line}"
-    cure = next((cure for signs, cure in _CURES.items() if re.search(signs, of_code)), otherwise)
+    cure = next((cure for signs, cure in (*cures.items(), *_CURES.items()) if re.search(signs, of_code)), otherwise)
     if any(secret in line for secret in secrets):
         line = f"{type(error).__name__}, whose text holds a password and is not shown"
     return f"the database {'refuses it' if reached else 'cannot be reached'}: {line[:300]}", cure

@@ -27,9 +27,8 @@ from allocator.multistage.mandate import build_multistage_mandate
 from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
-from allocator.plan.plan import FIGURES, Figures, Plan, portfolio_figures
+from allocator.plan.plan import FIGURES, Plan, portfolio_figures
 from allocator.plan.targets import solve_targets
-from allocator.rules import Trade
 from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
 
@@ -77,15 +76,44 @@ class Causes:
         return np.asarray(np.abs(self.parts[:, : len(self.names)]).sum(axis=1) / 2)
 
 
+@dataclass(frozen=True)
+class SolvedTargets:
+    """Targets that were solved already: weights by name, cash last, what was minimised, and figures."""
+
+    weights: Mapping[str, float]
+    loss: float
+    figures: Mapping[str, float]
+
+    @staticmethod
+    def of_plan(plan: Plan) -> SolvedTargets:
+        """Of a plan that is there."""
+        names = (*plan.book.instruments, plan.book.cash_instrument)
+        return SolvedTargets(
+            weights=dict(zip(names, plan.target.all_weights, strict=True)),
+            loss=plan.certificate.objective if plan.policy is None else plan.policy.best.objective,
+            figures={one.name: getattr(plan.targeted, one.name) for one in COMPARED},
+        )
+
+    @staticmethod
+    def of_document(document: Mapping[str, Any]) -> SolvedTargets:
+        """Of a `plan.json`."""
+        return SolvedTargets(
+            weights={str(row["instrument"]): float(row["weight_target"]) for row in document["positions"]},
+            loss=float(document["certificate"]["objective"]),
+            figures={one.name: float(document["figures"]["target"][one.name]) for one in COMPARED},
+        )
+
+
 def causes_of_difference(
     one: Book,
     other: Book,
-    plans: tuple[Plan | None, Plan | None],
+    solved: tuple[SolvedTargets | None, SolvedTargets | None],
     say: Say,
     *,
     every_order: bool = False,
 ) -> Causes | None:
-    """What made the difference; None where nothing that a plan is made from differs. `plans` are those that are there.
+    """What made the difference; None where nothing that a plan is made from differs. `solved` are targets that are
+    there.
 
     Raises:
         Infeasible, NotSolved: one of the two has no plan, or every order leads through a book that has none.
@@ -93,10 +121,10 @@ def causes_of_difference(
     books = MixedBooks.of(one, other)
     cash = one.cash_instrument if one.cash_instrument == other.cash_instrument else CASH
     worth = _Worth((*dict.fromkeys((*one.instruments, *other.instruments)), cash))
-    ends = [worth.of_book(book, mix) if plan is None else worth.of_plan(plan)
-            for book, plan, mix in zip((one, other), plans, ((), GROUPS), strict=True)]  # fmt: skip
     if not books.changed:
         return None
+    ends = [worth.of_book(book, mix) if found is None else worth.of_solved(book, mix, found)
+            for book, found, mix in zip((one, other), solved, ((), GROUPS), strict=True)]  # fmt: skip
     mixes = _Mixes(books, worth, say, {0: ends[0], (1 << len(books.blocks)) - 1: ends[1]})
     most = MOST_OF_A_TREE if one.settings.uses_tree or other.settings.uses_tree else len(GROUPS)
     found = mixes.in_every_order() if every_order or len(books.blocks) <= most else None
@@ -123,11 +151,12 @@ class _Worth:
     believed: dict[frozenset[str], Outlook] = field(default_factory=dict)
     guarded: dict[frozenset[str], Ambiguity] = field(default_factory=dict)
 
-    def of_plan(self, plan: Plan) -> Vector:
-        """Of a plan that is there."""
-        policy = plan.policy
-        objective = -plan.mandate.loss(plan.target, plan.outlook) if policy is None else policy.best.equivalent
-        return self._row(plan.book, plan.target, objective, plan.targeted)
+    def of_solved(self, book: Book, mix: Collection[str], found: SolvedTargets) -> Vector:
+        """Of targets that are there."""
+        objective = -found.loss
+        if book.settings.uses_tree:
+            objective = build_multistage_mandate(book, self._outlook(book, mix)).utility.equivalent(found.loss)
+        return self._row(found.weights, objective, [found.figures[one.name] for one in COMPARED])
 
     def of_book(self, book: Book, mix: Collection[str], *, explains: bool = False) -> Vector:
         """Of a book whose targets are solved now; `mix` says which it is of those between the two.
@@ -151,7 +180,9 @@ class _Worth:
             found = solve_targets(book, start, outlook, stated, limits, compiled)
             mandate, target = found.mandate, found.target
             objective = -mandate.loss(target, outlook)
-        return self._row(book, target, objective, portfolio_figures(book, outlook, mandate, target))
+        weights = dict(zip((*book.instruments, book.cash_instrument), target.all_weights, strict=True))
+        figures = portfolio_figures(book, outlook, mandate, target)
+        return self._row(weights, objective, [getattr(figures, one.name) for one in COMPARED])
 
     def _outlook(self, book: Book, mix: Collection[str]) -> Outlook:
         """What is believed, which holdings, mandate and costs have no part in but by a model of another package."""
@@ -176,10 +207,9 @@ class _Worth:
         del self.programs[_PROGRAMS:]
         return self.programs[0]
 
-    def _row(self, book: Book, target: Trade, objective: float, figures: Figures) -> Vector:
-        held = dict(zip((*book.instruments, self.names[-1]), target.all_weights, strict=True))
-        values = [getattr(figures, one.name) for one in COMPARED]
-        return np.array([*(held.get(name, 0.0) for name in self.names), objective, *values], dtype=np.float64)
+    def _row(self, weights: Mapping[str, float], objective: float, figures: Sequence[float]) -> Vector:
+        held = dict(zip((*[*weights][:-1], self.names[-1]), weights.values(), strict=True))
+        return np.array([*(held.get(name, 0.0) for name in self.names), objective, *figures], dtype=np.float64)
 
 
 # The books between, by number: a bit for each block of groups that is of B.

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadInput, Breach
-from allocator.ledger.causes import COMPARED
+from allocator.ledger.causes import COMPARED, SolvedTargets
 from allocator.ledger.record import recorded_files
-from allocator.ledger.replay import recorded_book
+from allocator.ledger.replay import is_made_alike, recorded_book
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import no_trade
 from allocator.outlook.outlook import build_outlook
@@ -53,6 +53,8 @@ class ComparedPlan:
     fingerprints: Mapping[str, str]
     book: Book | None = None
     plan: Plan | None = None
+    solved: SolvedTargets | None = None
+    """Its targets, where solving its book here would give no others."""
 
     @staticmethod
     def of_plan(plan: Plan, label: str) -> ComparedPlan:
@@ -66,11 +68,15 @@ class ComparedPlan:
             "decision": {"verdict": plan.decision.verdict},
             "fingerprints": input_fingerprints(plan.book),
         }
-        return ComparedPlan.of_document(document, label, plan.book, plan)
+        return ComparedPlan.of_document(document, label, plan.book, plan, SolvedTargets.of_plan(plan))
 
     @staticmethod
     def of_document(
-        document: Mapping[str, Any], label: str, book: Book | None = None, plan: Plan | None = None
+        document: Mapping[str, Any],
+        label: str,
+        book: Book | None = None,
+        plan: Plan | None = None,
+        solved: SolvedTargets | None = None,
     ) -> ComparedPlan:
         """Of a `plan.json`.
 
@@ -101,6 +107,7 @@ class ComparedPlan:
                 fingerprints=dict(document["fingerprints"]),
                 book=book,
                 plan=plan,
+                solved=solved,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             found = f"it is without {error}" if isinstance(error, KeyError) else str(error)
@@ -183,7 +190,8 @@ class PlanPlace:
         with tempfile.TemporaryDirectory(prefix="allocator-") as temporary:
             book = recorded_book(ledger, run, Path(temporary), self.overrides, self.as_of)
         document = json.loads(recorded_files(ledger, run)["plan.json"])
-        plan = self._of_account(ComparedPlan.of_document(document, self.label, book))
+        solved = SolvedTargets.of_document(document) if is_made_alike(run, book) else None
+        plan = self._of_account(ComparedPlan.of_document(document, self.label, book, solved=solved))
         return book if self.overrides or self.as_of is not None else plan
 
     def _of_account(self, plan: ComparedPlan) -> ComparedPlan:

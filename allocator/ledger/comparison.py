@@ -244,9 +244,9 @@ def compare_plans(
     one, other = (_planned(given, label, say) for given, label in zip((a, b), labels, strict=True))
     if one.book is None or other.book is None:
         return Comparison(one, other, None, tuple(_without_books(one, other)))
-    plans = one.plan, other.plan
+    solved = one.solved, other.solved
     try:
-        causes = causes_of_difference(one.book, other.book, plans, say, every_order=every_order)
+        causes = causes_of_difference(one.book, other.book, solved, say, every_order=every_order)
     except (Infeasible, NotSolved) as error:  # what stands side by side is known all the same
         return Comparison(one, other, None, (f"What made the difference is not known: {error}.",))
     if causes is None:

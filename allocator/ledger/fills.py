@@ -11,8 +11,8 @@ import datetime as dt
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -26,7 +26,7 @@ from allocator.ledger.ledger import APPLIED, Ledger, LedgerEntry, sha256
 from allocator.ledger.record import Digest, refuse_unapproved
 from allocator.presentation import Count, NotNegative
 from allocator.settings.reading import read_settings
-from allocator.tables.files import RawTable, read_regular_file, read_table, replace_file
+from allocator.tables.files import RawTable, is_plain_file, read_regular_file, read_table, replace_file
 
 _CENT = Decimal("0.01")
 
@@ -116,6 +116,11 @@ def apply_run(
     run = _recorded(ledger, run_id)
     place, name, now, then = _table_of(run, book, out)
     heading = run.plan["book"]
+
+    def unchanged() -> None:  # another run may have been applied meanwhile
+        if _table_of(run, book, out)[2] != now:
+            raise _changed(run, name)
+
     traded, not_read = (_as_ordered(run), list[str]()) if fills is None else _confirmed(run, fills, _Table(then))
     ticket = _cents(run.settings["costs"]["ticket"]) if fills is None else Decimal(0)
     tickets = ticket * len(traded)
@@ -137,7 +142,7 @@ def apply_run(
         "run": run.entry.hash, "book": heading["name"], "account": heading["account"], "as_of": heading["as_of"],
         "turnover": turnover, "fills": [one.said for one in traded], "tickets": str(tickets), "contents": held,
     }  # fmt: skip
-    entry = _written_and_recorded(ledger, run, said, contents, place, after)
+    entry = _written_and_recorded(ledger, run, said, contents, place, after, unchanged)
     filled = _filled(traded)
     return {
         "format": "allocator.apply/1",
@@ -178,27 +183,49 @@ def _recorded(ledger: Ledger, run_id: str) -> _Run:
 
 
 def _written_and_recorded(
-    ledger: Ledger, run: _Run, said: Mapping[str, Any], contents: Mapping[str, bytes], place: Path, after: bytes
+    ledger: Ledger,
+    run: _Run,
+    said: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    place: Path,
+    after: bytes,
+    unchanged: Callable[[], None],
 ) -> LedgerEntry:
     """Both or neither: the table is renamed into place before the entry is committed, and put back where it is not."""
-    was, wrote = place.read_bytes() if place.is_file() else None, False
+    was, wrote = place.read_bytes() if is_plain_file(place) else None, False
 
     def write() -> None:
         nonlocal wrote
+        unchanged()
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             rule = f"cannot be made: {error.strerror}"
             raise BadInput.of("--out", rule, "name another folder", value=str(place.parent)) from None
-        replace_file(place, after)
+        try:
+            replace_file(place, after)
+        except BadInput as error:
+            cure = "make room, look at the rights of the folder, or write a new table: --out FOLDER"
+            raise BadInput([replace(one, table=place.name, cure=cure) for one in error.breaches]) from None
         wrote = True
 
     try:
         return ledger.add(APPLIED, run.entry.run_id, said, contents, write)
-    except BaseException:
-        if wrote and was is not None:
+    except BaseException as failed:
+        if not wrote:
+            raise
+        try:
+            recorded = ledger.application(run.entry)  # an answer may be lost after it was committed
+        except BadInput as unknown:
+            told = failed.breaches if isinstance(failed, BadInput) else unknown.breaches
+            rule = "has the trades in it, and whether the ledger knows cannot be asked"
+            cure = "repeat the command when the ledger answers: it finds this table, and records it if it has to"
+            raise BadInput([*told, Breach(str(place), None, None, None, rule, cure)]) from None
+        if recorded is not None:
+            return recorded
+        if was is not None:
             replace_file(place, was)
-        elif wrote:
+        else:
             place.unlink()
         raise
 
@@ -360,6 +387,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "quantity": ("quantity", "filled quantity", "quantity filled", "filled", "qty", "shares", "units"),
     "price": ("price", "fill price", "average price", "avg price", "execution price", "trade price", "t. price"),
     "currency": ("currency",),
+    "account": ("account", "account id", "account number", "account name"),
+    "status": ("status", "order status"),
 }
 _COSTS = ("cost", "costs", "commission", "commissions", "comm/fee", "fee", "fees", "tax", "taxes", "charges")
 _SIDES = {
@@ -367,6 +396,24 @@ _SIDES = {
     **dict.fromkeys(("sell", "s", "sold", "sld", "you sold", "sale"), "sell"),
 }
 _NEEDED = ("instrument", "side", "quantity", "price")
+_DONE = {
+    "",
+    "filled",
+    "partially filled",
+    "partial",
+    "partial fill",
+    "executed",
+    "complete",
+    "completed",
+    "done",
+    "settled",
+}
+_DEARER = 20
+"""Times the run's price that a fill's may be: in a day it may fall to nothing, and pence are 100 times pounds."""
+_LARGE = Decimal(10) ** 15
+"""No order is of as much, and cents of more than that are none."""
+_LITTLE = 1000
+"""Of a fill that is worth less, a broker may take as much."""
 
 
 def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list[str]]:
@@ -381,11 +428,19 @@ def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list
     ways = [[folded(cell) for cell in export.records(mark)[0].cells] for mark in DELIMITERS]
     head = max(ways, key=lambda names: len(known & {*names}))
     name, records = path.name, export.records(DELIMITERS[ways.index(head)])
-    at = {key: next((head.index(one) for one in names if one in head), None) for key, names in _COLUMNS.items()}
+    places = {key: [i for i, one in enumerate(head) if one in names] for key, names in _COLUMNS.items()}
+    at = {key: found[0] if found else None for key, found in places.items()}
     costs = [i for i, column in enumerate(head) if column in _COSTS]
     if missing := [key for key in _NEEDED if at[key] is None]:
         cure = f"name its columns {', '.join(_NEEDED)}, and cost where the broker took something"
         raise BadInput.of(name, f"has no column for {' and '.join(missing)}", cure, row=records[0].row)
+    if twice := [(key, found) for key, found in places.items() if len(found) > 1]:
+        raise BadInput(
+            Breach(name, records[0].row, key, None,
+                   f"may be any of {', '.join(repr(records[0].cells[i]) for i in found)}",
+                   "leave one of them, that of what was filled")
+            for key, found in twice
+        )  # fmt: skip
     sides = _SIDES | {
         text.casefold(): side for side, text in ((run.settings["orders"] or {}).get("sides") or {}).items()
     }
@@ -394,15 +449,25 @@ def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list
         said = {key: record.cells[i] if i is not None and i < len(record.cells) else "" for key, i in at.items()}
         taken = [record.cells[i] for i in costs if i < len(record.cells)]
         wrong = [*_row_faults(run, said, taken, sides, before)]
+        if further := [cell for cell in record.cells[len(head) :] if cell]:  # of 1,000 without quotes, say
+            rule = "has more cells than the columns have names"
+            wrong.append(("", ", ".join(further), rule, "quote a number that has separators, or name the columns"))
         faults += [Breach(name, record.row, *one) for one in wrong]
         if not wrong:
             found.append(_fill(run, said, taken, sides[said["side"].casefold()], before, record.row))
+    place = at["account"]
+    accounts = {record.cells[place] for record in records[1:] if place is not None and place < len(record.cells)}
+    if not faults and len(accounts) > 1 and run.plan["book"]["account"] not in accounts:
+        rule = f"are {len(accounts)}, and none is called like the run's, '{run.plan['book']['account']}'"
+        faults.append(Breach(name, None, "account", None, rule, "keep the lines of the one that traded"))
     if not faults:
         faults += [Breach(name, one.row, *rest) for one, *rest in _beyond_orders(run, found)]
     if not faults and not found:
         faults.append(Breach.of(name, "holds no fill", "leave --fills out where all was traded as ordered"))
     if faults:
         raise BadInput(faults)
+    if run.plan["book"]["account"] not in accounts:  # a broker's number says nothing here
+        known -= {*_COLUMNS["account"]}
     return found, [cell for cell, column in zip(records[0].cells, head, strict=True) if column not in {*known, ""}]
 
 
@@ -412,6 +477,11 @@ def _row_faults(
     """The column, what it says, what is wrong with it, and the cure."""
     known = [row["instrument"] for row in run.plan["positions"][:-1]]
     instrument, side = said["instrument"], sides.get(said["side"].casefold())
+    own, accounts = run.plan["book"]["account"], {row.get("account", "") for row in before.rows}
+    if said["account"] in accounts - {own, ""}:
+        yield "account", said["account"], f"is another account than the run's, '{own}'", "leave out what is not of it"
+    if said["status"].casefold() not in _DONE:
+        yield "status", said["status"], "is no fill", "leave out what was not filled"
     if instrument not in known:
         yield "instrument", instrument, "is no name of the run", did_you_mean(instrument, known)
     elif said["currency"] and said["currency"] != (own := _quoted(run, before, instrument)[1]):
@@ -427,9 +497,25 @@ def _row_faults(
             or (number < 0 and key == "price")
         ):
             yield key, said[key], "must be a number above 0", f"state the {key} of the fill"
+        elif abs(number) >= _LARGE:
+            yield key, said[key], "must be below 1e15", f"state the {key} of the fill"
+        elif key == "price" and instrument in known:
+            quoted, currency = _quoted(run, before, instrument)
+            if quoted and number > quoted * _DEARER:
+                rule = f"is more than {_DEARER} times the {plain(quoted)} {currency} that the run was made at"
+                yield key, said[key], rule, f"state it in {currency} for one unit, or put that price into a new run"
+    yield from _cost_faults(said, costs)
+
+
+def _cost_faults(said: Mapping[str, str], costs: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    worth = abs((_number(said["quantity"]) or Decimal(0)) * (_number(said["price"]) or Decimal(0)))
     for cost in costs:
-        if ((number := _number(cost)) is None and not is_blank_mark(cost)) or (number or 0) < 0:
+        number = _number(cost)
+        if (number is None and not is_blank_mark(cost)) or (number or 0) < 0:
             yield "cost", cost, "must be an amount of at least 0", "state what the broker took as a positive amount"
+        elif number is not None and (number >= _LARGE or (worth > _LITTLE and abs(number - worth) <= worth / 50)):
+            rule, cure = "is what the fill is worth, and no cost", "state what the broker took beside that"
+            yield "cost", cost, rule, cure
 
 
 def _number(text: str) -> Decimal | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 import re
 import sqlite3
 import zlib
@@ -117,9 +118,10 @@ class Ledger:
         Raises:
             BadInput: the database cannot be reached or refuses.
         """
-        from allocator.ledger.tables import ENTRIES, FORMAT, RUNS
 
         def write(connection: Connection) -> LedgerEntry:
+            from allocator.ledger.tables import ENTRIES, FORMAT, RUNS
+
             if kind == "run" and run_id is not None and (there := self._run(connection, run_id)) is not None:
                 return there
             if kind == APPLIED:
@@ -150,19 +152,29 @@ class Ledger:
     # What is read.
 
     def history(self, last: int | None = None) -> tuple[int, list[Row], LedgerEntry | None]:
-        """How many runs there are, the `last` of them oldest first, each with its notes of approval, and the head."""
-        from sqlalchemy import func, select
-
-        from allocator.ledger.tables import ENTRIES, RUNS
+        """How many runs there are, the `last` of them oldest first, each with how often it was approved and whether its
+        trades were applied, and the head.
+        """
 
         def read(connection: Connection) -> tuple[int, list[Row], LedgerEntry | None]:
+            from sqlalchemy import func, select
+
+            from allocator.ledger.tables import ENTRIES, RUNS
+
             count = connection.scalar(select(func.count()).select_from(RUNS)) or 0
             columns = [column for column in RUNS.c if column.name != "format"]
             rows = connection.execute(select(*columns).order_by(RUNS.c.sequence.desc()).limit(last)).mappings()
-            notes = select(ENTRIES.c.run_id, func.count()).where(ENTRIES.c.kind == "approval")
-            noted = connection.execute(notes.group_by(ENTRIES.c.run_id))
-            approvals = {run_id: number for run_id, number in noted}  # noqa: C416  # rows are no pairs to a type checker
-            found = [{**row, "approvals": approvals.get(row["run_id"], 0)} for row in rows]
+            what = ENTRIES.c.kind, ENTRIES.c.run_id
+            notes = select(*what, func.count()).where(ENTRIES.c.kind.in_(("approval", APPLIED))).group_by(*what)
+            noted = {(kind, run_id): number for kind, run_id, number in connection.execute(notes)}
+            found = [
+                {
+                    **row,
+                    "approvals": noted.get(("approval", row["run_id"]), 0),
+                    APPLIED: (APPLIED, row["run_id"]) in noted,
+                }
+                for row in rows
+            ]
             end = self._last(connection)
             head = None if end is None else LedgerEntry(end["sequence"], end["hash"], {})
             return count, found[::-1], head
@@ -179,11 +191,11 @@ class Ledger:
         Raises:
             BadInput: there is none, or it is not as it was recorded.
         """
-        from sqlalchemy import select
-
-        from allocator.ledger.tables import RUNS
-
         if (found := self.find(run_id)) is None:
+            from sqlalchemy import select
+
+            from allocator.ledger.tables import RUNS
+
             names = self._transaction(lambda connection: list(connection.scalars(select(RUNS.c.run_id))))
             cure = did_you_mean(run_id, names) if names else "`allocator rebalance BOOK --record` records one"
             raise BadInput([Breach("RUN", None, None, run_id, f"{self.shown} has no run of this name", cure)])
@@ -193,15 +205,22 @@ class Ledger:
         """The notes of approval of a run, in their order; one of another run of its name is none."""
         return self._transaction(lambda connection: self._about(connection, "approval", run.run_id, run.hash))
 
+    def application(self, run: LedgerEntry) -> LedgerEntry | None:
+        """The entry about what was traded of a run, where that was written into holdings."""
+        return self._transaction(
+            lambda connection: next(iter(self._about(connection, APPLIED, run.run_id, run.hash)), None)
+        )
+
     def refuse_applied(self, run: LedgerEntry) -> None:
         """Raise where what was traded of a run was written into holdings before."""
         self._transaction(lambda connection: self._refuse_twice(connection, run.run_id, run.hash))
 
     def applied(self) -> list[Row]:
         """What every entry about trades that were written into holdings says, oldest first."""
-        from allocator.ledger.tables import ENTRIES
 
         def read(connection: Connection) -> list[Row]:
+            from allocator.ledger.tables import ENTRIES
+
             rows = connection.execute(ENTRIES.select().where(ENTRIES.c.kind == APPLIED).order_by(ENTRIES.c.sequence))
             return [dict(self._sound(dict(row)).said) for row in rows.mappings()]
 
@@ -318,7 +337,8 @@ class Ledger:
 
     def _refuse_twice(self, connection: Connection, run_id: str, run_hash: str) -> None:
         if self._about(connection, APPLIED, run_id, run_hash):
-            rule, cure = "was applied before: its trades are in the holdings", "rebalance again, and apply that run"
+            rule = "was applied before: its trades are in the holdings"
+            cure = "rebalance again, and apply that run; what was filled later belongs into the table of holdings"
             raise BadInput([Breach("RUN", None, None, run_id, rule, cure)])
 
     def _contents(self, connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
@@ -395,7 +415,8 @@ class Ledger:
         except Exception as error:
             if not _of_database(error):
                 raise
-            fault = database_said(error, self._secrets, reached=reached, otherwise=_LOOK)
+            cures = {**_CURES, **(_OF_WRITING if writes else {})}
+            fault = database_said(error, self._secrets, reached=reached, otherwise=_LOOK, cures=cures)
             if _OTHER_TABLES.search(f"{getattr(getattr(error, 'orig', None), 'sqlstate', None)} {fault[0]}"):
                 fault = "has other tables than this release writes", _OTHER_RELEASE
         raise BadInput(
@@ -430,6 +451,16 @@ _OTHER_TABLES = re.compile("^42703|^42P01|no such column|no such table|has no co
 _RESTORE = "restore the ledger from a copy, and find out who changed it"
 _RECORD = "record one with `allocator rebalance BOOK --record`"
 _LOOK = "look at the database; nothing was recorded"
+_CURES = {
+    "^57014|interrupted": "ask again, or let who keeps the database allow more time",
+    "unable to open": "make its folder, or look at the rights of the folder and the file",
+    'database ".*" does not exist': "make the database, or look at the spelling of its name",
+}
+"""Of what is otherwise than where a table is read."""
+_OF_WRITING = {
+    "^25006|^42501|readonly": "let this user write to it, or name another ledger",
+    "^53100|is full": "make room where the ledger is; nothing was recorded",
+}
 _CUT = (
     "no entry has this hash: the tail of the ledger was cut, or it was written anew",
     "restore the ledger from a copy that has it",
@@ -555,7 +586,7 @@ def find_ledger(stated: str | None) -> Ledger:
         if fault := address_fault(stated):
             raise BadInput([Breach("--ledger", None, None, None, *fault)])
         return Ledger(stated, url=stated)
-    if not Path(stated).is_dir():
+    if not os.path.isdir(stated):  # noqa: PTH112  # a Path would not be asked for a name that none can have
         return Ledger(stated, Path(stated))
     if (named := _of_book(Path(stated))) is None:
         cure = "write [ledger] into its book.toml, or name the file: --ledger ledger.db"

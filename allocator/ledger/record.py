@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import platform
 import re
 import sys
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _USED = ("clarabel", "cvxpy", "highspy", "numpy", "pandas", "piqp", "scipy")
 FOLLOWED = "--follow"
 """The input that is an earlier plan.json."""
-RECEIPT = "receipt.json"
 Digest = Annotated[str, Keywords(pattern="^[0-9a-f]{64}$")]
 
 
@@ -193,6 +193,15 @@ class ApprovalNote(TypedDict):
     note: str
 
 
+class Application(TypedDict):
+    """That what was traded of a run was written into holdings."""
+
+    sequence: int
+    recorded: str
+    fills: Count
+    turnover: NotNegative
+
+
 class HistoryRow(RunSummary):
     """A run in the index."""
 
@@ -200,6 +209,7 @@ class HistoryRow(RunSummary):
     run_id: str
     recorded: str
     approvals: Annotated[Count, "notes of approval"]
+    applied: Annotated[bool, "whether its trades were written into holdings"]
 
 
 class HistoryDocument(TypedDict):
@@ -220,6 +230,7 @@ class ShowDocument(TypedDict):
     run_id: str
     hash: Annotated[Digest | None, "of the entry; null for a folder"]
     approvals: list[ApprovalNote]
+    applied: Application | None
     made_from: Annotated[dict[str, str], "digests of files, options that were given, and versions"]
     entry: Annotated[RunEntry | None, "as it was recorded; null for a folder"]
     plan: Annotated[Row, "plan.json"]
@@ -261,25 +272,30 @@ def history_document(ledger: Ledger, last: int | None) -> HistoryDocument:
 
 def show_document(ledger: Ledger, run_id: str) -> ShowDocument:
     """A run with all that was recorded; of the path of a folder that --run-id made, what that holds."""
-    if Path(run_id, "run.json").is_file():
+    if os.path.isfile(Path(run_id, "run.json")):  # noqa: PTH113  # a Path would not be asked for a name that none can have
         from allocator.plan.runs import run_of_folder
 
         made, plan = run_of_folder(Path(run_id))
         return {
             "format": "allocator.recorded_run/1", "ledger": None, "run_id": made["run_id"], "hash": None,
-            "approvals": [], "made_from": made["inputs"], "entry": None, "plan": plan,
+            "approvals": [], "applied": None, "made_from": made["inputs"], "entry": None, "plan": plan,
         }  # fmt: skip
     run = ledger.run(run_id)
+    applied = ledger.application(run)
     return {
         "format": "allocator.recorded_run/1",
         "ledger": ledger.shown,
         "run_id": run.run_id,
         "hash": run.hash,
         "approvals": approval_notes(ledger.approvals(run)),
+        "applied": None if applied is None else {
+            "sequence": applied.sequence, "recorded": applied.said["recorded"], "fills": len(applied.said["fills"]),
+            "turnover": applied.said["turnover"],
+        },
         "made_from": run.said["made_from"],
         "entry": run.said,  # type: ignore[typeddict-item]  # as it was recorded
         "plan": json.loads(recorded_files(ledger, run)["plan.json"]),
-    }
+    }  # fmt: skip
 
 
 def verify_document(ledger: Ledger, head: str | None) -> VerifyDocument:
@@ -425,6 +441,8 @@ def released_files(ledger: Ledger, run: LedgerEntry) -> tuple[dict[str, bytes], 
         "files": dict(parts["outputs"]),
         "totals": order_totals(json.loads(files["plan.json"])["orders"]),
     }
+    from allocator.plan.runs import RECEIPT
+
     return {**files, RECEIPT: (json.dumps(made, indent=1) + "\n").encode()}, made
 
 

@@ -113,6 +113,14 @@ def recorded_book(
     return load_with_cards(beside, account=options["account"], overrides=overrides, as_of=as_of)[0]
 
 
+def is_made_alike(run: LedgerEntry, book: Book) -> bool:
+    """Whether all that makes numbers of its `book` is of the versions that made the run."""
+    from allocator.plan.runs import run_inputs
+
+    options: Mapping[str, Any] = run.said["options"]
+    return run_inputs(book, {}, options).items() <= run.said["made_from"].items() and not _changes(run.said["versions"])
+
+
 def _other_orders(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Breach]:
     old, new = ({one["instrument"]: one for one in plan["orders"]} for plan in (then, now))
     cure = "see which version or input differs"

@@ -100,7 +100,8 @@ def cost_rates(book: Book) -> Vector:
     """Commission plus half the quoted spread, as a fraction."""
     costs = book.settings.costs
     if "spread_bps" in book.exposures:
-        spread = book.exposures["spread_bps"].fillna(costs.spread_bps).to_numpy(dtype=float)
+        spread = book.exposures["spread_bps"].to_numpy(dtype=float)
+        spread = np.where(np.isnan(spread), costs.spread_bps, spread)
     else:
         spread = np.full(len(book.instruments), costs.spread_bps)
     rates: Vector = (costs.commission_bps + spread / 2) / 1e4

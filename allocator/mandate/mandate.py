@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
@@ -22,6 +25,7 @@ from allocator.mandate.return_errors import ReturnError
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.rules import ConvexRule, LinearRule, Rule, RuleMeasurement, RuleRows, Trade, stack_rows
+from allocator.rules.rows import FewNames
 from allocator.types import Vector
 
 
@@ -91,6 +95,34 @@ class Mandate:
     def parts(self) -> Sequence[RuleRows]:
         """The rows of each linear rule."""
         return [rule.rows(len(self.cost_rates)) for rule in self.linear_rules]
+
+    def wanting(self, **objective: Any) -> Mandate:
+        """The same rules under another objective or set: their rows stay laid out."""
+        changed = replace(self, **objective)
+        changed.__dict__.update(rows=self.rows, parts=self.parts)
+        return changed
+
+    @cached_property
+    def few_names(self) -> FewNames | None:
+        """How many names are to be held, and how little of each, where these are still to be chosen."""
+        stated = [rule.few_names for rule in self.linear_rules if rule.few_names is not None]
+        return reduce(or_, stated) if stated else None
+
+    def refuse_unchosen(self) -> None:
+        """Raise where names are still to be chosen: a convex program would hold parts of too many.
+
+        Raises:
+            BadMandate: names the rules.
+        """
+        for rule in self.linear_rules:
+            if rule.few_names is not None:
+                said = "chooses names once, for a plan; what is asked here solves a mandate many times, or in stages"
+                cure = "leave the rule out here, or ask `rebalance` of a book without reviews"
+                raise BadMandate([Breach("book.toml", None, rule.key, None, said, cure)])
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> Mandate:
+        """The same mandate once the names (N,) that are held are chosen; of None they are still to be."""
+        return replace(self, linear_rules=tuple(rule.choosing(held) for rule in self.linear_rules))
 
     def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""

@@ -34,6 +34,7 @@ from allocator.rules.builder import (
     shock_returns,
     unclassified_names,
 )
+from allocator.rules.holdings import names_label
 from allocator.settings.mandate import WeightRange
 from allocator.types import Vector
 
@@ -111,8 +112,9 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
     limits = _BookLimits.of(book)
     _refuse_ranges(limits)
     _refuse_sums(limits)
-    for i, name in enumerate(book.instruments):
-        _refuse_locked(limits, i, name)
+    for i in sorted(limits.stuck | limits.forbidden):
+        _refuse_locked(limits, i, book.instruments[i])
+    _refuse_few_names(limits)
     _refuse_forced_sales(limits)
     for label, shares, cash, wanted in _groups(book):
         _refuse_group(limits, label, shares, cash, wanted)
@@ -166,6 +168,22 @@ def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
         raise _conflict(limits.cap(i), why, f"raise the first to {to}", *unlock)
     if weight < floor * left - _NOISE:
         raise _conflict(limits.floor(i), why, f"lower the first to {format_loosened(weight, -1)}", *unlock)
+
+
+def _refuse_few_names(limits: _BookLimits) -> None:
+    """More names that must stay than may be held, and one that stays with less than the least position."""
+    book, wanted = limits.book, limits.book.settings.mandate
+    held = {i: why for i, why in limits.stuck.items() if book.weights[i] > 0}
+    held |= {int(i): limits.floor(int(i)) for i in np.flatnonzero(limits.floors > 0) if int(i) not in held}
+    if wanted.max_names is not None and len(held) > wanted.max_names:
+        labels = (names_label(wanted.max_names), *[*held.values()][: wanted.max_names + 1])
+        fixes = [f"raise mandate.max_names to {len(held)}"]
+        raise Infeasible(describe_conflict(labels), labels, fixes)
+    for i, why in limits.stuck.items() if wanted.min_position else ():
+        weight, left = float(book.weights[i]), limits.left
+        if 0 < weight < (wanted.min_position or 0.0) * left - _NOISE:
+            label = f"every name nothing or at least {_percent(wanted.min_position or 0.0)}"
+            raise _conflict(label, why, f"lower the first to {format_loosened(weight, -1)}")
 
 
 def _refuse_forced_sales(limits: _BookLimits) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -194,11 +194,12 @@ def _solved(staged: MultistageMandate, start: Position, limits: Limits, *, tradi
         NotSolved: no solver's answer passes the checks.
     """
     attempts = list[str]()
+    staged.mandates[0].refuse_unchosen()
     ruled = range(staged.tree.nodes if trading else 1)
     stated: Policy | None = None
     if (tail := staged.utility.tail) is not None and staged.tree.nodes == 1:
         try:
-            policy = _TailRows(staged, start, tail).solve(limits)
+            policy = TailRows(staged, start, tail).solve(limits)
             _refuse_unproved(policy, ruled)
             return policy
         except NotSolved as error:
@@ -264,11 +265,20 @@ _ADDED = 300
 """Draws added in a round, at most: the worst."""
 _TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
 """How near to its bound the objective is when rows are enough."""
+_TIES = 4.0
+"""Of the account: more is not traded, so that the price that breaks ties is no more than so many times itself."""
 _TAIL_TOLERANCE, _TANGENT_MET = 1e-9, 1e-8
 """Where HiGHS calls a row kept, and how near the epigraph of a convex function is to it when tangents are enough."""
 
 
-class _TailRows:
+class HoldingPrices(NamedTuple):
+    """No policy that holds h (N,) loses less than `constant` + slopes·h."""
+
+    constant: float
+    slopes: Vector
+
+
+class TailRows:
     """The columns of `ColumnLayout`, then holdings (N), the threshold, θ, and an excess of each draw that has a row."""
 
     def __init__(self, staged: MultistageMandate, start: Position, tail: DrawnTail) -> None:
@@ -350,13 +360,18 @@ class _TailRows:
             NotSolved: HiGHS does not solve a program of it, or rows are not enough after so many rounds.
             OutOfTime: the user's time limit ended it.
         """
+        return self._followed(self._best(limits))
+
+    def _best(self, limits: Limits) -> Vector:
+        """The point at which rows are enough."""
         held, tail, clock = self._start.holdings, self._tail, limits.clock()
-        begin = held if held.any() else np.ones(len(held))
-        losses = -(self._values @ begin)
-        count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
-        self._add_draws(np.argsort(-losses, kind="stable")[:count])
-        if self._known is None:
-            self._add_cut(self._node.p)
+        if (self._of_draw < 0).all():
+            begin = held if held.any() else np.ones(len(held))
+            losses = -(self._values @ begin)
+            count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
+            self._add_draws(np.argsort(-losses, kind="stable")[:count])
+            if self._known is None:
+                self._add_cut(self._node.p)
         for _ in range(_TAIL_ROUNDS):
             run_highs(self._solver)
             clock.refuse_late()
@@ -365,8 +380,44 @@ class _TailRows:
                 raise NotSolved(self._solver.modelStatusToString(status))
             x = np.array(self._solver.getSolution().col_value)
             if not self._tightened(x):
-                return self._followed(x)
+                return x
         raise NotSolved(f"rows are not enough after {_TAIL_ROUNDS} rounds")
+
+    def between(self, low: Vector, high: Vector, limits: Limits) -> tuple[Policy, HoldingPrices]:
+        """The best policy that holds between these (N,), from where the solver stands, and what its prices prove of any
+        other: rows are kept from one question to the next.
+
+        Raises:
+            NotSolved: as of `solve`.
+        """
+        at = np.arange(self._held, self._threshold, dtype=np.int32)
+        self._solver.changeColsBounds(len(at), at, low, high)
+        x = self._best(limits)
+        names = len(low)
+        policy = policy_from_trades(self._staged, self._start, (x[:names] - x[names : 2 * names])[None, :])
+        return policy, self._prices()
+
+    def _prices(self) -> HoldingPrices:
+        """By numpy, from the prices of rows: every column but holdings where it is best between bounds that it has, as
+        none can be larger than all there is times the most that a draw makes of it.
+        """
+        model, found = self._solver.getLp(), self._solver.getSolution()
+        matrix = (model.a_matrix_.value_, model.a_matrix_.index_, model.a_matrix_.start_)
+        rows = sp.csc_array(matrix, shape=(model.num_row_, model.num_col_))
+        low, high, lower, upper = (
+            np.array(side) for side in (model.row_lower_, model.row_upper_, model.col_lower_, model.col_upper_)
+        )
+        prices = np.array(found.row_dual)
+        sides = np.where(prices > 0, low, high)
+        prices = np.where(np.isfinite(sides), prices, 0.0)
+        reduced = np.array(model.col_cost_) - rows.T @ prices
+        far = 2.0 + float(self._values.max())
+        others = np.where(reduced > 0, np.maximum(lower, -far), np.minimum(upper, far)) * reduced
+        own = slice(self._held, self._threshold)
+        others[own] = 0.0
+        constant = float(np.where(prices != 0, sides, 0.0) @ prices) + float(others.sum())
+        constant += 0.0 if self._known is None else 1 - self._tail.weight
+        return HoldingPrices(constant - _TIES * TIE_BREAK, reduced[own])
 
     def _tightened(self, x: Vector) -> bool:
         """Whether rows were added that the point breaks."""

@@ -7,9 +7,8 @@ two are held to each other in tests; an answer of either is proved outside of bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -136,25 +135,9 @@ class ProblemData:
         return CanonicalCheck(max(map(_largest, missed)) / size, dual, abs(upper - lower) / max(1.0, abs(upper)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """How many variables there are, and where each stands in x."""
-
-    count: int
-    held: Places
-    bought: Places
-    sold: Places
-    cash: Places
-    wealth: Places
-    costs: Places
-    factors: Places
-    gains: Places
-    sets: Places
-
-
 _NO_SET = LinearDual(np.zeros(0), np.zeros(0), np.zeros(0, dtype=bool), np.zeros((0, 0)), np.zeros((0, 0)))
-Entries = tuple[Any, Any, Any]
-"""Rows, columns and numbers of coefficients; each of the three may be one for all."""
+Columns: TypeAlias = tuple[Places, Places, Vector]
+"""How many entries each of some columns has, then the row and the number of each entry, column after column."""
 
 
 class QuadraticProgram:
@@ -170,130 +153,106 @@ class QuadraticProgram:
         self.options, self.status = dict(options), ""
         self._solver: Any = None
         self._given: ProblemData | None = None
-        self._of_rows: tuple[RuleRows, list[Entries]] | None = None
-        self._of_risk: tuple[FactorRisk, list[Entries], bool] | None = None
-        self._patterns: dict[str, _Pattern] = {}
 
     def write(
         self, start: Position, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK
     ) -> ProblemData:
         """The question as numbers; `trading_price` is charged for a unit of wealth traded, beside its costs."""
-        rows, unit = mandate.rows, largest_return(outlook)
+        rows, unit, names = mandate.rows, largest_return(outlook), len(mandate.cost_rates)
         scale = objective_scale(mandate, unit, typical_variance(outlook))
         row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
         dual = mandate.ambiguity.compiled.linear_dual(outlook.probabilities) if mandate.return_weight else _NO_SET
-        at = self._columns(outlook, mandate, len(dual.cost))
-        expects, count, names = rows.uses_scenario_returns != 0, len(rows.labels), len(mandate.cost_rates)
+        factors = 0 if _is_full(outlook.risk) else outlook.risk.loadings.shape[1]
+        looks = bool(mandate.return_weight) or bool(rows.uses_scenario_returns.any())
+        gains = len(outlook.scenarios) if looks else 0
+        # holdings, purchases, sales (names each), cash, wealth, costs, factors, gains, and the set's own
+        ends = np.cumsum([0, names, names, names, 1, 1, 1, factors, gains, len(dual.cost)])
+        held, bought, sold, _, _, costs, _, of_gains, of_set = map(slice, ends[:-1], ends[1:])
+        count, equations = int(ends[-1]), names + 3 + factors + gains
         gain_price = mandate.return_weight * unit / scale
-        q, low, high = np.zeros(at.count), np.full(at.count, -np.inf), np.full(at.count, np.inf)
-        q[at.bought] = q[at.sold] = trading_price / scale
-        q[at.costs] = mandate.cost_price(outlook) * unit / scale
+        q, low, high = np.zeros(count), np.full(count, -np.inf), np.full(count, np.inf)
+        q[bought] = q[sold] = trading_price / scale
+        q[costs] = mandate.cost_price(outlook) * unit / scale
         if (charges := mandate.linear_charge) is not None:
-            q[at.held] = charges / scale
-        low[: 3 * names + 1], high[at.sold] = 0.0, start.holdings
-        of_rows = self._inequalities(outlook, rows, at, unit, row_units)
+            q[held] = charges / scale
+        low[: 3 * names + 1], high[sold] = 0.0, start.holdings
         if mandate.return_weight:
-            q[at.gains], q[at.sets], low[at.sets] = -gain_price * dual.mean, dual.cost, np.where(dual.free, -np.inf, 0)
-            for matrix, to, factor in ((dual.losses, at.gains, -gain_price), (dual.rows, at.sets, 1.0)):
-                row, column = np.nonzero(matrix)
-                of_rows.append((count + row, to[column], factor * matrix[row, column]))
-        equations = names + 3 + len(at.factors) + len(at.gains)
-        b, g = np.zeros(equations), np.zeros(count + len(dual.losses))
+            q[of_gains], q[of_set], low[of_set] = -gain_price * dual.mean, dual.cost, np.where(dual.free, -np.inf, 0)
+        b, g = np.zeros(equations), np.zeros(len(rows.labels) + len(dual.losses))
         b[:names], b[names] = start.holdings, start.cash
-        g[:count] = (rows.limit + np.where(expects, rows.wealth, 0.0)) / row_units
+        wealth = np.where(rows.uses_scenario_returns != 0, rows.wealth, 0.0)
+        g[: len(rows.labels)] = (rows.limit + wealth) / row_units
+        curve = self._curve(outlook.risk, 2 * mandate.risk_aversion / scale, count)
+        inequalities = self._inequalities(outlook, rows, dual, unit, row_units, gain_price, factors, gains)
         return ProblemData(
-            self._matrix("P", self._curve(outlook.risk, at, 2 * mandate.risk_aversion / scale), at.count, at.count),
-            self._matrix("A", self._equations(outlook, mandate.cost_rates, at, unit), equations, at.count),
-            self._matrix("F", of_rows, len(g), at.count),
-            q, b, g, low, high, scale, row_units, count, dual.losses, dual.mean,
+            _matrix(count, curve),
+            _matrix(equations, self._equations(outlook, mandate.cost_rates, unit, factors, gains, len(dual.cost))),
+            _matrix(len(g), inequalities),
+            q, b, g, low, high, scale, row_units, len(rows.labels), dual.losses, dual.mean,
         )  # fmt: skip
 
-    def _columns(self, outlook: Outlook, mandate: Mandate, of_set: int) -> _Columns:
-        """Where each variable stands; gains only where something looks at them."""
-        names, _, full = len(mandate.cost_rates), *self._risk(outlook.risk)
-        looks = bool(mandate.return_weight) or bool(mandate.rows.uses_scenario_returns.any())
-        factors, gains = 0 if full else outlook.risk.loadings.shape[1], len(outlook.scenarios) if looks else 0
-        ends = np.cumsum([0, names, names, names, 1, 1, 1, factors, gains, of_set])
-        parts = [np.arange(begin, end) for begin, end in pairwise(ends)]
-        return _Columns(int(ends[-1]), *parts)
-
-    def _equations(self, outlook: Outlook, rates: Vector, at: _Columns, unit: float) -> list[Entries]:
-        """Holdings, cash, wealth, costs, factors and gains, one equation each."""
-        names, scenarios = len(rates), len(at.gains)
-        position, ones = np.arange(names), np.ones(names)
-        cash, wealth, costs = names + np.arange(3)
-        of_factors, of_gains = (
-            names + 3 + np.arange(len(at.factors)),
-            names + 3 + len(at.factors) + np.arange(scenarios),
-        )
-        found: list[Entries] = [
-            (position, at.held, ones), (position, at.bought, -ones), (position, at.sold, ones),
-            (cash, at.cash, 1.0), (cash, at.bought, 1 + rates), (cash, at.sold, rates - 1),
-            (wealth, at.wealth, 1.0), (wealth, at.held, -ones), (wealth, at.cash, -1.0),
-            (costs, at.costs, 1.0), (costs, at.bought, -rates / unit), (costs, at.sold, -rates / unit),
-            (of_factors, at.factors, 1.0),
-            *((names + 3 + row, to, -value) for row, to, value in self._risk(outlook.risk)[0]),
-        ]  # fmt: skip
-        if scenarios:
-            found += [
-                (of_gains, at.gains, 1.0), (of_gains, at.cash, -outlook.cash_returns / unit),
-                (np.repeat(of_gains, names), np.tile(at.held, scenarios), -outlook.returns.ravel() / unit),
-            ]  # fmt: skip
-        return found
+    def _equations(
+        self, outlook: Outlook, rates: Vector, unit: float, factors: int, gains: int, of_set: int
+    ) -> list[Columns]:
+        """Holdings, cash, wealth, costs, factors and gains, one equation each, and from wealth on one variable."""
+        names, ones = len(rates), np.ones(len(rates))
+        each, cash, wealth, costs = np.arange(names)[:, None], names, names + 1, names + 2
+        further = np.arange(wealth, costs + 1 + factors + gains)
+        of_gains, of_held = further[2 + factors :], further[further != costs]
+        loadings, returns = outlook.risk.loadings[:, :factors], outlook.returns[:gains].T / unit
+        of_cash = np.array([[1.0, -1.0, *-outlook.cash_returns[:gains] / unit]])
+        return [
+            _alike(_beside(each, of_held), np.column_stack([ones, -ones, -loadings, -returns])),
+            _alike(_beside(each, [cash, costs]), np.column_stack([-ones, 1 + rates, -rates / unit])),
+            _alike(_beside(each, [cash, costs]), np.column_stack([ones, rates - 1, -rates / unit])),
+            _alike(np.array([[cash, wealth, *of_gains]]), of_cash),
+            _alike(further[:, None], np.ones((len(further), 1))),
+            _empty(of_set),
+        ]
 
     def _inequalities(
-        self, outlook: Outlook, rows: RuleRows, at: _Columns, unit: float, row_units: Vector
-    ) -> list[Entries]:
-        """The rules; rows on gains have W written as 1 − costs."""
-        expects = rows.uses_scenario_returns != 0
-        in_cash, in_wealth = np.flatnonzero(rows.cash), np.flatnonzero((rows.wealth != 0) & ~expects)
-        found: list[Entries] = [(row, to, value / row_units[row]) for row, to, value in self._rows(rows)]
-        found += [
-            (in_cash, at.cash, rows.cash[in_cash] / row_units[in_cash]),
-            (in_wealth, at.wealth, -rows.wealth[in_wealth]),
+        self,
+        outlook: Outlook,
+        rows: RuleRows,
+        dual: LinearDual,
+        unit: float,
+        row_units: Vector,
+        gain_price: float,
+        factors: int,
+        gains: int,
+    ) -> list[Columns]:
+        """The rules, rows on gains having W written as 1 − costs; then the set."""
+        expects, count = rows.uses_scenario_returns != 0, len(rows.labels)
+        wealth = -np.where(expects, 0.0, rows.wealth)
+        names, in_costs = rows.by_name, np.flatnonzero(expects)
+        found = [
+            (np.diff(names.indptr), names.indices, names.data / row_units[names.indices]),
+            _nonzero((rows.cash / row_units)[:, None]),
+            _nonzero(wealth[:, None]),
+            (np.array([len(in_costs)]), in_costs, rows.wealth[in_costs] * unit / row_units[in_costs]),
+            _empty(factors),
         ]
+        losses = -gain_price * dual.losses if len(dual.losses) else np.zeros((0, gains))
         if expects.any():
-            in_costs, own = np.flatnonzero(expects), rows.gains if rows.gains.shape[1] else 0 * rows.expected[:, None]
-            on_gains = np.outer(rows.expected, outlook.probabilities) + own
-            row, to = np.nonzero(np.broadcast_to((rows.expected != 0)[:, None] | (own != 0), on_gains.shape))
-            found += [
-                (in_costs, at.costs, rows.wealth[in_costs] * unit / row_units[in_costs]),
-                (row, at.gains[to], on_gains[row, to] * unit / row_units[row]),
-            ]
-        return found
+            own = rows.gains if rows.gains.shape[1] else 0 * rows.expected[:, None]
+            on_gains = (np.outer(rows.expected, outlook.probabilities) + own) * unit / row_units[:, None]
+            there = np.broadcast_to((rows.expected != 0)[:, None] | (own != 0), on_gains.shape)
+            found.append(_nonzero(np.vstack([on_gains, losses]), np.vstack([there, losses != 0])))
+        else:
+            found.append(_nonzero(losses, below=count))
+        return [*found, _nonzero(dual.rows, below=count)]
 
-    def _curve(self, risk: FactorRisk, at: _Columns, price: float) -> list[Entries]:
+    def _curve(self, risk: FactorRisk, price: float, count: int) -> list[Columns]:
         """The risk, which is twice its quadratic form."""
-        if len(at.factors):
-            return [(at.held, at.held, price * risk.specific), (at.factors, at.factors, price)]
-        row, column = np.indices((len(at.held), len(at.held))).reshape(2, -1)
-        covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
-        return [(row, column, price * covariance.ravel())]
-
-    def _rows(self, rows: RuleRows) -> list[Entries]:
-        if self._of_rows is None or self._of_rows[0] is not rows:
-            names, found = rows.holdings.shape[1], list[Entries]()
-            for part, matrix in enumerate((rows.holdings, rows.buys, rows.sells)):
-                entries = matrix.tocoo()
-                found.append((entries.coords[0], entries.coords[1] + part * names, entries.data))
-            self._of_rows = rows, found
-        return self._of_rows[1]
-
-    def _risk(self, risk: FactorRisk) -> tuple[list[Entries], bool]:
-        """The loadings, rows from 0, and whether the full covariance is smaller than its factors."""
-        if self._of_risk is None or self._of_risk[0] is not risk:
-            names, factors = risk.loadings.shape
-            full = factors > FEW_FACTORS * names
-            at, to = np.repeat(np.arange(factors), names), np.tile(np.arange(names), factors)
-            self._of_risk = risk, [] if full else [(at, to, risk.loadings.T.ravel())], full
-        return self._of_risk[1:]
-
-    def _matrix(self, name: str, entries: list[Entries], rows: int, columns: int) -> sp.csc_array:
-        """A matrix of entries; its pattern is that of the question before, where that is the same."""
-        known = self._patterns.get(name)
-        if known is None or not known.fits(entries, rows, columns):
-            known = self._patterns[name] = _Pattern(entries, rows, columns)
-        return known.filled(entries)
+        names, factors = risk.loadings.shape
+        if _is_full(risk):
+            covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
+            return [_alike(np.arange(names)[None, :], price * covariance), _empty(count - names)]
+        place, own = np.arange(names)[:, None], 3 * names + 3 + np.arange(factors)[:, None]
+        between = _empty(2 * names + 3)
+        prices = np.full((factors, 1), price)
+        after = _empty(count - 3 * names - 3 - factors)
+        return [_alike(place, price * risk.specific[:, None]), between, _alike(own, prices), after]
 
     def solve(self, at: ProblemData) -> RawSolution | None:
         """Solve what was written; None where PIQP does not say that it did."""
@@ -324,40 +283,42 @@ class QuadraticProgram:
         return solver
 
 
-class _Pattern:
-    """Where coefficients go in a matrix, by the order in which they are stated."""
+def _is_full(risk: FactorRisk) -> bool:
+    """Whether the full covariance is smaller than its factors."""
+    return bool(risk.loadings.shape[1] > FEW_FACTORS * risk.loadings.shape[0])
 
-    def __init__(self, entries: list[Entries], rows: int, columns: int) -> None:
-        self._stated, self._shape = [(at, to) for at, to, _ in entries], (rows, columns)
-        at, to = (np.concatenate([np.broadcast_to(part[axis], _size(part)) for part in entries]) for axis in (0, 1))
-        self._order = np.lexsort((at, to))
-        self._indices = at[self._order].astype(np.int32)
-        self._starts = np.zeros(columns + 1, dtype=np.int32)
-        np.cumsum(np.bincount(to, minlength=columns), out=self._starts[1:])
 
-    def fits(self, entries: list[Entries], rows: int, columns: int) -> bool:
-        """Whether these are stated in the same order of the same places."""
-        return (
-            self._shape == (rows, columns)
-            and len(entries) == len(self._stated)
-            and all(
-                _same(at, one) and _same(to, other)
-                for (at, to, _), (one, other) in zip(entries, self._stated, strict=True)
-            )
-        )
+def _matrix(rows: int, blocks: list[Columns]) -> sp.csc_array:
+    """Blocks of columns side by side."""
+    counts, at, numbers = map(np.concatenate, zip(*blocks, strict=True))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return sp.csc_array((numbers, at.astype(np.int32), starts), shape=(rows, len(counts)))
 
-    def filled(self, entries: list[Entries]) -> sp.csc_array:
-        """The matrix of the entries' numbers."""
-        numbers = np.concatenate([np.broadcast_to(part[2], _size(part)) for part in entries])[self._order]
-        return sp.csc_array((numbers, self._indices, self._starts), shape=self._shape)
+
+def _alike(rows: Places, numbers: Matrix) -> Columns:
+    """(n, m) columns of as many entries each."""
+    at = np.broadcast_to(rows, numbers.shape)
+    return np.full(len(numbers), numbers.shape[1]), at.ravel(), numbers.ravel()
+
+
+def _beside(each: Places, shared: Sequence[int]) -> Places:
+    """(n, m) rows: (n, 1) one of its own, then the same for all."""
+    return np.hstack([each, np.broadcast_to(np.array(shared), (len(each), len(shared)))])
+
+
+def _empty(count: int) -> Columns:
+    nothing = np.zeros(0, dtype=np.int64)
+    return np.zeros(count, dtype=np.int64), nothing, np.zeros(0)
+
+
+def _nonzero(matrix: Matrix, there: Matrix | None = None, below: int = 0) -> Columns:
+    """The columns of a matrix without zeros, or those that are there, below so many rows."""
+    column, row = np.nonzero((matrix if there is None else there).T)
+    return np.bincount(column, minlength=matrix.shape[1]), below + row, matrix[row, column]
 
 
 def _same(one: Any, other: Any) -> bool:
     return one is other or np.array_equal(one, other)
-
-
-def _size(entries: Entries) -> int:
-    return max(np.size(part) for part in entries) if all(np.size(part) for part in entries) else 0
 
 
 def _numbers(of: Any) -> Vector:

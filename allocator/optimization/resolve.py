@@ -47,8 +47,7 @@ class RowProof:
     def __init__(self, mandate: Mandate, risk: FactorRisk) -> None:
         rows = mandate.rows
         self.mandate, self.risk = mandate, risk
-        self._all = sp.csr_array(sp.hstack([rows.holdings, rows.buys, rows.sells]))
-        self._back = sp.csr_array(self._all.T)
+        self._all = sp.csr_array(rows.by_name.T)
         self._loadings = np.ascontiguousarray(risk.loadings.T)
         sizes = np.abs(rows.cash)
         if self._all.nnz:
@@ -92,13 +91,12 @@ class RowProof:
     ) -> float:
         """What no plan's objective can fall below; `floor` is the least price of money to try (science §4.9)."""
         mandate, rows, rates, prices = self.mandate, self.mandate.rows, self.mandate.cost_rates, duals.rows
-        count, aversion, price = len(rates), mandate.risk_aversion, mandate.cost_price(outlook)
+        aversion, price = mandate.risk_aversion, mandate.cost_price(outlook)
         of_wealth = float(rows.wealth @ prices)
         gains = -mandate.return_weight * duals.adversary
         if self._looks:
             gains = gains + self._weights(outlook).T @ prices
-        back = self._back @ prices
-        in_rows, on_buys, on_sells = back[:count], back[count : 2 * count], back[2 * count :]
+        in_rows, on_buys, on_sells = rows.charges(prices)
         wealth = price + of_wealth
         pays = float(gains @ outlook.cash_returns) + float(rows.cash @ prices)
         cash = max(wealth - pays, floor)
@@ -181,6 +179,7 @@ class ParametricSolver:
         return [self._solved(*question) if is_quadratic(question[2]) else None for question in asked]
 
     def _solved(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
+        mandate.refuse_unchosen()
         at, clock = self._program.write(start, outlook, mandate), self._limits.clock()
         raw = self._program.solve(at)
         clock.refuse_late()

@@ -208,6 +208,7 @@ class Program:
             NotSolved: no solver gave an answer that passes the canonical check.
             OutOfTime: the user's time limit ended a solver.
         """
+        mandate.refuse_unchosen()
         if not self.fits(outlook, mandate):
             raise ValueError("this question has another shape; compile a Program of its own")
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]

@@ -233,8 +233,12 @@ def best_dual_certificate(
     chosen = [(own, at)] if not own and found.error is None else [(own, at), (solvers, at)]
     if found.error is not None:
         chosen += [(own, found.error), (solvers, found.error)]
-    ways = [(*one, floor) for one in chosen for floor in (-np.inf, found.cash)]
-    tried = [_completed(start, outlook, mandate, target, found, *way) for way in ways]
+    ways, tried = list[tuple[tuple[ConvexRuleDual, ...], Vector, float]](), list[DualCertificate]()
+    for one in chosen:
+        for floor in (-np.inf, found.cash):
+            if np.isinf(floor) or tried[-1].cash < floor:  # else it is the same
+                ways.append((*one, floor))
+                tried.append(_completed(start, outlook, mandate, target, found, *ways[-1]))
     bounds = [lower_bound(start, outlook, mandate, at) for at in tried]
     best = int(np.argmax(bounds))
     prices, bound = tried[best], bounds[best]
@@ -260,10 +264,12 @@ def _shut(mandate: Mandate, target: Trade, prices: Vector) -> list[int]:
     much, and only the least of them is what loosening is worth.
     """
     rows = mandate.rows
-    used = abs(rows.holdings) @ target.values + abs(rows.buys) @ target.bought + abs(rows.sells) @ target.sold
     left = np.abs(rows.limit + rows.wealth * target.value / target.value_before)
-    shut = (used + np.abs(rows.cash) * target.cash <= _NOTHING * target.value_before) & (left <= _NOTHING)
-    told = ~np.isnan(rows.stated) & (prices > _NOTHING) & (rows.uses_scenario_returns == 0)
+    told = ~np.isnan(rows.stated) & (prices > _NOTHING) & (rows.uses_scenario_returns == 0) & (left <= _NOTHING)
+    if not told.any():
+        return []
+    used = abs(rows.holdings) @ target.values + abs(rows.buys) @ target.bought + abs(rows.sells) @ target.sold
+    shut = used + np.abs(rows.cash) * target.cash <= _NOTHING * target.value_before
     return [int(row) for row in np.flatnonzero(shut & told)]
 
 
@@ -287,18 +293,16 @@ def _completed(
     rows, prices = _priced(outlook, mandate, found.rows, slopes)
     holdings, own = target.values / before, mandate.risk_aversion * risk.specific
     wealth = mandate.cost_price(outlook) + float(rows.wealth @ prices)
-    gains = -mandate.return_weight * q
+    gains, (in_rows, on_buys, on_sells) = -mandate.return_weight * q, rows.charges(prices)
     cash = max(wealth - float(gains @ outlook.cash_returns) - float(rows.cash @ prices), cash_floor)
     in_factors = -2 * mandate.risk_aversion * (risk.loadings.T @ holdings)
-    pull = outlook.returns.T @ gains + rows.holdings.T @ prices - wealth - risk.loadings @ in_factors
+    pull = outlook.returns.T @ gains + in_rows - wealth - risk.loadings @ in_factors
     pull = pull + mandate.marginal_charge(error, outlook.risk) + 2 * own * start.holdings
     # where impact bends the costs of a trade, a little beyond costs next to nothing, and what is held costs in full
     beyond = _beyond(mandate, cash)
-    position = np.clip(
-        -pull,
-        cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - rows.sells.T @ prices - beyond,
-        cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + rows.buys.T @ prices + beyond,
-    )
+    got = cash * (1 - mandate.cost_rates - _impact_rate(mandate, target.sold / before)) - on_sells - beyond
+    paid = cash * (1 + mandate.cost_rates + _impact_rate(mandate, target.bought / before)) + on_buys + beyond
+    position = np.minimum(np.maximum(-pull, got), paid)
     in_holdings = pull - 2 * own * start.holdings + position
     wealth -= wealth_price(in_holdings, own)
     return DualCertificate(found.rows, slopes, position, cash, wealth, in_factors, q, error)
@@ -312,10 +316,11 @@ def reduced_costs(
     `trading_price` is charged for a unit traded beside its costs.
     """
     rows, prices = at.priced(outlook, mandate)
-    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + rows.holdings.T @ prices
+    in_rows, on_buys, on_sells = rows.charges(prices)
+    in_holdings = -mandate.return_weight * outlook.returns.T @ at.adversary + in_rows
     in_holdings = in_holdings + at.position - at.wealth - outlook.risk.loadings @ at.factors
-    in_buys = rows.buys.T @ prices - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
-    in_sells = rows.sells.T @ prices + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
+    in_buys = on_buys - at.position + at.cash * (1 + mandate.cost_rates) + trading_price
+    in_sells = on_sells + at.position - at.cash * (1 - mandate.cost_rates) + trading_price
     return in_holdings + mandate.marginal_charge(at.error, outlook.risk), in_buys, in_sells
 
 
@@ -404,9 +409,9 @@ def least_quadratic(linear: Vector, curvature: Vector) -> float:
 
 def cheapest(linear: Vector, curvature: Vector) -> Vector:
     """(N,) where linear·h + curvature·h² is least, 0 ≤ h ≤ 1."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inner = np.where(curvature > 0, -linear / (2 * curvature), np.where(linear < 0, 1.0, 0.0))
-    return np.clip(inner, 0.0, 1.0)
+    inner = np.divide(-linear, 2 * curvature, out=(linear < 0).astype(float), where=curvature > 0)
+    at: Vector = np.minimum(np.maximum(inner, 0.0), 1.0)
+    return at
 
 
 def least_free(linear: Vector, curvature: float) -> float:

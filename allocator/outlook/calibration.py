@@ -328,7 +328,7 @@ def has_loadings(book: Book) -> NDArray[np.bool_]:
 
 def model_loadings(book: Book) -> Loadings:
     """(N,) arrays; a parameter of a zero loading may be blank, and a name without loadings is all other."""
-    gaining, losing = (bucket_counts(book.exposures, bucket).to_numpy(dtype=np.float64) for bucket in EARLIER_SHARES)
+    gaining, losing = bucket_counts(book.exposures, *EARLIER_SHARES)
     loadings = {"efficiency_tilt": gaining - losing}
     for name in (field.name for field in fields(Loadings) if field.name not in loadings):
         default = NEUTRAL.get(name, 1.0 if name == "other" else 0.0)
@@ -456,8 +456,8 @@ def typed_values(book: Book) -> Matrix | None:
 
 def required_returns(book: Book) -> Vector:
     """(N,) a year; NaN where none is stated."""
-    stated = book.exposures.get("required_return", pd.Series(np.nan, book.exposures.index))
-    return np.asarray(stated, dtype=np.float64)
+    stated = book.exposures.get("required_return")
+    return np.full(len(book.instruments), np.nan) if stated is None else np.asarray(stated, dtype=np.float64)
 
 
 def required_growth(book: Book) -> Vector:

@@ -492,7 +492,7 @@ class _BookOutlook:
             return f"{first} has {_share_of(today, first, second):.3f} of the two today"
         if not formula.wants_plans:
             return ""
-        counted = zip(self.book.instruments, bucket_counts(self.book.exposures, arguments[0]), strict=True)
+        counted = zip(self.book.instruments, bucket_counts(self.book.exposures, arguments[0])[0], strict=True)
         gaining = [
             name
             for name, part in counted

@@ -287,7 +287,9 @@ def _returns(book: Book, years: float) -> tuple[Matrix, Vector, PricedIn]:
 
 def with_typed_returns(book: Book, returns: Matrix) -> Matrix:
     """(K, N), or (draws, K, N): the user's own scenario returns where there are any, else `returns`."""
-    own = book.scenario_returns.reindex(list(book.instruments)).to_numpy(dtype=float).T
+    places = {name: at for at, name in enumerate(book.scenario_returns.index)}
+    given = np.vstack([book.scenario_returns.to_numpy(dtype=float), np.full(len(book.scenarios), np.nan)])
+    own = given[[places.get(name, -1) for name in book.instruments]].T
     result: Matrix = np.where(np.isnan(own), returns, own)
     return result
 

@@ -147,7 +147,9 @@ def _statistical_factors(returns: Matrix, settings: RiskSection, words: str) -> 
     rows, names = returns.shape
     count = min(settings.factors, names, rows - 1)
     centred = returns - returns.mean(axis=0)
-    _, singular, vectors = np.linalg.svd(centred, full_matrices=False)
+    # of many rows the triangle has all that is asked, and no left vectors are computed (Chan 1982)
+    tall = np.linalg.qr(centred, mode="r") if rows > 2 * names else centred
+    _, singular, vectors = np.linalg.svd(tall, full_matrices=False)
     loadings = (vectors[:count].T * singular[:count]) / np.sqrt(rows - 1)
     total = (centred**2).sum(axis=0) / (rows - 1)
     specific = np.maximum(total - (loadings**2).sum(axis=1), 0.0)

@@ -705,6 +705,6 @@ def _weights(book: Book, key: str, value: str) -> Vector:
     own = np.array([shares.get(name, 0.0) for name in everyone])
     if key == "bucket":
         own[-1] = float(value == "cash")
-        own[:-1] = 0.0 if value == "cash" else bucket_counts(book.exposures, value).to_numpy(dtype=float)
+        own[:-1] = 0.0 if value == "cash" else bucket_counts(book.exposures, value)[0]
     result: Vector = own / own.sum()
     return result

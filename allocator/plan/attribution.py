@@ -247,8 +247,8 @@ def _rules(start: Position, outlook: Outlook, mandate: Mandate, target: Trade, p
     """λ'g is linear; the wealth that limits are a part of falls by each order's cost."""
     rows, priced = prices.priced(outlook, mandate)
     before, ways, spent = target.value_before, moved_amounts(start, target), _spent(mandate, target)
-    own = (rows.holdings.T @ priced) * ways[:-1]
-    own = own + (rows.buys.T @ priced) * target.bought / before + (rows.sells.T @ priced) * target.sold / before
+    held, bought, sold = rows.charges(priced)
+    own = held * ways[:-1] + bought * target.bought / before + sold * target.sold / before
     rest = 1 - target.value / before - float(spent.sum())
     cash = float(rows.cash @ priced) * float(ways[-1])
     return -np.append(own, cash) - float(rows.wealth @ priced) * np.append(spent, rest)

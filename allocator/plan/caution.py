@@ -26,7 +26,7 @@ from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
-from allocator.plan.targets import solve_certified
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
 from allocator.rules.rows import Position
@@ -195,7 +195,7 @@ def caution_study(book: Book, *, progress: Callable[[str], None] | None = None) 
         rule, cure = "looks at no return, so that no caution about returns means anything", "choose return_minus_risk"
         raise BadInput([setting_breach("mandate.objective", book.settings.mandate.objective, rule, cure)])
     outlook, say = build_outlook(book), progress or (lambda _: None)
-    cautious = _at_full_caution(book)
+    cautious = at_full_caution(book)
     solver: _Period | _Reviewed = (
         _Reviewed(book, cautious, outlook) if book.settings.uses_tree else _Period(book, cautious, outlook)
     )
@@ -227,7 +227,7 @@ def _measured(solver: _Period | _Reviewed, plans: Sequence[Any], answer: float, 
         )
 
 
-def _at_full_caution(book: Book) -> Book:
+def at_full_caution(book: Book) -> Book:
     """The book with caution 1 about both axes: the kinds of its sets where a caution can tell their radius."""
     robust = book.settings.robust
 
@@ -253,6 +253,7 @@ class _Period:
         self.whole = ambiguity_set(cautious, outlook)
         self._start = Position(book.weights, book.cash / book.value)
         self._program = kept_programs()
+        self.mandate = with_chosen_names(self.mandate, book, self._start, outlook)  # the same at every caution
         given = relax_by_tier(self._start, outlook, self.mandate)
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)

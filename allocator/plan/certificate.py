@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import numpy as np
 
@@ -24,12 +24,25 @@ from allocator.rules import RuleMeasurement, Trade
 from allocator.rules.rows import Position
 from allocator.types import Vector
 
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
+
 GAP_ALLOWED = 1e-6
 """Of the account, or of the objective where it is larger than 1: further from the bound is not called optimal."""
 BALANCE_TOLERANCE = 1e-9
 """Of the account: the targets must follow from the trades, and prices be lawful, to this."""
 TARGET_TOLERANCE = 1e-6
 """Of the account, on fractional targets; final lots are held to 1e-9 of a rule's own unit."""
+
+
+class NamesRow(TypedDict):
+    """How the names that are held were chosen, as a plan's document says it."""
+
+    held: Annotated[Count, "names of the targets"]
+    gap_bps: Annotated[float, "how much better targets with any other choice of names could be at most"]
+    of_objective: Annotated[float | None, "the same as a part of the objective; null where that is 0"]
+    bound: Annotated[float, "no targets with any names can be below it"]
+    programs: Annotated[Count, "convex programs that the search solved"]
 
 
 class CertificateRow(TypedDict):
@@ -57,6 +70,7 @@ class CertificateRow(TypedDict):
         "how much better than the lots that were weighed any whole lots could be at most, in bps of what is minimised, "
         "trading.indifference_bps priced in; 0 of targets only",
     ]
+    names: NotRequired[Annotated[NamesRow, "of mandate.max_names and min_position; absent without them"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +105,11 @@ class Certificate:
         """How far from optimal the targets can be at most."""
         return self.objective - self.bound
 
-    def document(self, measurements: Sequence[RuleMeasurement], lots_gap_bps: float) -> CertificateRow:
+    def document(
+        self, measurements: Sequence[RuleMeasurement], lots_gap_bps: float, names: FoundNames | None = None
+    ) -> CertificateRow:
         """The proof as plain data; `measurements` are of the final lots, which are so far at most from the best."""
-        return {
+        found: CertificateRow = {
             "solver": self.solver,
             "attempts": list(self.attempts),
             "canonical": vars(self.canonical),
@@ -111,6 +127,15 @@ class Certificate:
             ),
             "lots_gap_bps": round(lots_gap_bps, 6),
         }
+        if names is not None:
+            found["names"] = {
+                "held": int(names.held.sum()),
+                "gap_bps": round(names.gap * 1e4, 6),
+                "of_objective": names.of_objective,
+                "bound": names.bound,
+                "programs": names.programs,
+            }
+        return found
 
 
 def certificate_of_policy(best: Policy, measurements: Sequence[RuleMeasurement]) -> Certificate:
@@ -142,10 +167,12 @@ def certify(
     prices: DualCertificate,
     solved: Solution | Certificate,
     indifference: float = 0.0,
+    bound: float | None = None,
 ) -> Certificate:
     """Prove that `target` keeps every rule and is optimal to within 0.01 bps, and `indifference` (of the account).
 
-    `solved` says who found it and that the solver's answer passed the first check.
+    `solved` says who found it and that the solver's answer passed the first check; `bound` is what `lower_bound` gives
+    of these prices, where that is known.
 
     Raises:
         NotSolved: it does not, or is not.
@@ -157,7 +184,7 @@ def certify(
     if target.cash < -TARGET_TOLERANCE * target.value_before or (target.values < 0).any():
         raise NotSolved("the solver's targets hold less than nothing of something")
     objective = mandate.loss(target, outlook)
-    bound = lower_bound(start, outlook, mandate, prices)
+    bound = lower_bound(start, outlook, mandate, prices) if bound is None else bound
     allowed = GAP_ALLOWED * max(1.0, abs(objective)) + indifference
     if not -GAP_ALLOWED * max(1.0, abs(objective)) <= objective - bound <= allowed:
         raise NotSolved(
@@ -186,8 +213,8 @@ def certify_solution(
         NotSolved: it breaks a rule, or is further from the proved bound than 0.01 bps.
     """
     target = trade_of_solution(start, mandate, solution.holdings, value)
-    prices, _ = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
-    return target, prices, certify(start, outlook, mandate, target, prices, solution)
+    prices, bound = best_dual_certificate(start, outlook, mandate, target, solution.multipliers)
+    return target, prices, certify(start, outlook, mandate, target, prices, solution, bound=bound)
 
 
 def _refuse_unlawful(

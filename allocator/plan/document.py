@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -27,7 +27,16 @@ from allocator.plan.proof import PolicyProof, Proof, policy_proof_document, proo
 from allocator.plan.risk_figures import RisksDocument, risks_document
 from allocator.plan.runs import PLAN_FORMAT
 from allocator.plan.trade_decision import TradeValue, Turn
-from allocator.presentation import Keywords, LimitKind, LimitState, NotNegative, OutlookHeading, Row, document_of
+from allocator.presentation import (
+    Keywords,
+    LimitKind,
+    LimitState,
+    NotNegative,
+    OutlookHeading,
+    Row,
+    document_of,
+    stable_list,
+)
 from allocator.rules import RuleMeasurement
 
 Weight: TypeAlias = Annotated[float, "fraction of the account's value"]
@@ -237,7 +246,7 @@ def plan_document(plan: Plan, deviation: PolicyDeviation | None = None, *, full:
         "policy": None if plan.policy is None else _policy(plan, plan.policy),
         "followed": None if deviation is None else document_of(deviation),
         "fingerprints": input_fingerprints(plan.book),
-        "certificate": plan.certificate.document(plan.measurements, plan.lots_gap_bps),
+        "certificate": plan.certificate.document(plan.measurements, plan.lots_gap_bps, plan.names),
         "proof": proof_document(plan),
     }
     if full:
@@ -278,26 +287,24 @@ def _objective(plan: Plan) -> _PlanObjective:
 def positions_document(plan: Plan) -> list[_PositionRow]:
     """Every instrument and, last, cash: what is held, at what price, and the weights before, wanted and after."""
     book, benchmark, traded = plan.book, plan.book.benchmark, {order.instrument: order for order in plan.orders}
-    held, target, final = (trade.all_weights for trade in (no_trade(book), plan.target, plan.final))
-    region = None if plan.no_trade is None else (plan.no_trade.low, plan.no_trade.high)
-    rows: list[_PositionRow] = []
-    for i, name in enumerate((*book.instruments, book.cash_instrument)):
-        cash = i == len(book.instruments)
-        before = round(book.cash, 2) if cash else float(book.quantities[i])
-        low, high = (None, None) if cash or region is None else (_weight(region[0][i]), _weight(region[1][i]))
-        rows.append({
-            "instrument": name,
-            "quantity_before": before,
-            "quantity_after": round(plan.final.cash, 2) if cash else _quantity_after(before, traded.get(name)),
-            "price": 1.0 if cash else float(book.prices[i]),
-            "weight_before": _weight(held[i]),
-            "weight_target": _weight(target[i]),
-            "weight_after": _weight(final[i]),
-            "active_weight_after": None if benchmark is None else _weight(final[i] - float(benchmark[name])),
-            "no_trade_from": low,
-            "no_trade_to": high,
-        })  # fmt: skip
-    return rows
+    names, nothing = (*book.instruments, book.cash_instrument), [None] * len(book.instruments)
+    quantities, prices = book.quantities.tolist(), book.prices.tolist()
+    weights = (stable_list(trade.all_weights) for trade in (no_trade(book), plan.target, plan.final))
+    active = [*nothing, None] if benchmark is None else stable_list(plan.final.all_weights - np.asarray(benchmark))
+    region = plan.no_trade
+    low, high = (nothing, nothing) if region is None else map(stable_list, (region.low, region.high))
+    columns = zip(
+        names,
+        [*quantities, round(book.cash, 2)],
+        [*map(_quantity_after, quantities, map(traded.get, book.instruments)), round(plan.final.cash, 2)],
+        [*prices, 1.0],
+        *weights,
+        active,
+        [*low, None],
+        [*high, None],
+        strict=True,
+    )
+    return [cast("_PositionRow", dict(zip(_PositionRow.__annotations__, row, strict=True))) for row in columns]
 
 
 def _quantity_after(held: float, order: Order | None) -> float:

@@ -120,9 +120,11 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["horizon"]["digestion_months"]
     if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
         del settings["mandate"]["charge_risk"]
-    for key in ("no_sales", "no_purchases", "eligible", "bands"):
-        if settings["mandate"][key] in (None, {}):
-            del settings["mandate"][key]
+    mandate = settings["mandate"]
+    few = (mandate["max_names"], mandate["min_position"]) != (None, None)
+    for key in ("no_sales", "no_purchases", "eligible", "bands", "max_names", "min_position", "names_gap"):
+        if mandate[key] in (None, {}) or (key == "names_gap" and not few):
+            del mandate[key]
     if not book.settings.cash.flow:
         del settings["cash"]
     for key in [one for one in ("confirm", "views") if not settings[one]]:
@@ -132,7 +134,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         del settings["buckets"]
     found = {name: _digest(section) for name, section in settings.items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
-        "exposures.csv": book.exposures.drop(columns=["source"], errors="ignore"),
+        "exposures.csv": book.exposures,
         "scenario_returns.csv": book.scenario_returns,
         "benchmark.csv": book.benchmark,
         "covariance.csv": book.covariance,
@@ -140,7 +142,9 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     }
     for name, table in tables.items():
         if table is not None:
-            found[name] = _digest(json.loads(table.to_json(date_format="iso", double_precision=15)))
+            content = json.loads(table.to_json(date_format="iso", double_precision=15))
+            content.pop("source" if table is book.exposures else None, None)
+            found[name] = _digest(content)
     if (prices := book.price_history) is not None:  # a million numbers are not written out to be told apart
         days, names = prices.index.to_numpy(dtype="datetime64[ns]").tobytes(), json.dumps([*map(str, prices.columns)])
         numbers = np.ascontiguousarray(prices.to_numpy(dtype=np.float64)).tobytes()

@@ -88,7 +88,7 @@ def marginal_values(
             -np.append(error, 0.0),
             -np.append(nothing if mandate.charges is None else mandate.charges, 0.0),
             -np.append(2 * mandate.risk_aversion * outlook.risk.covariances(holdings), 0.0),
-            -np.append(rows.holdings.T @ priced, float(rows.cash @ priced)),
+            -np.append(rows.charges(priced)[0], float(rows.cash @ priced)),
             np.full(len(holdings) + 1, funding_price(outlook, mandate, prices)),
             -np.append(position - prices.cash, 0.0),
         ]
@@ -123,9 +123,8 @@ def trading_range(mandate: Mandate, outlook: Outlook, target: Trade, prices: Dua
     """(N,) each: the prices of a position at which the next unit is sold, and at which it is bought."""
     rows, priced = prices.priced(outlook, mandate)
     selling, buying = next_costs(mandate, target)
-    lowest = prices.cash * (1 - selling) - rows.sells.T @ priced
-    highest = prices.cash * (1 + buying) + rows.buys.T @ priced
-    return lowest, highest
+    _, bought, sold = rows.charges(priced)
+    return prices.cash * (1 - selling) - sold, prices.cash * (1 + buying) + bought
 
 
 def next_costs(mandate: Mandate, target: Trade) -> tuple[Vector, Vector]:

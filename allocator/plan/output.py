@@ -18,7 +18,7 @@ import pandas as pd
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Order, Plan
-from allocator.plan.runs import digest
+from allocator.plan.runs import RECEIPT, digest
 from allocator.plugins import Plugin, call_plugin, load_plugin, plugin_refusal
 from allocator.presentation import plain_amount, plain_decimal, stable_numbers
 from allocator.settings.settings import ORDER_COLUMNS, ConstantColumn, OrdersSection
@@ -132,7 +132,7 @@ def weights_frame(plan: Plan) -> pd.DataFrame:
 # A plugin is `write(document, folder, parameters)`: it is given the plan as plain data and an empty folder that is
 # nobody's yet, and leaves files there.
 #
-OURS = ("orders.csv", "plan.json", "receipt.json", "run.json")
+OURS = ("orders.csv", "plan.json", RECEIPT, "run.json")
 
 
 def find_exporters(names: Sequence[str]) -> None:

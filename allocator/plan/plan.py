@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -27,13 +26,15 @@ from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_f
 from allocator.plan.targets import cost_shares, stability
 from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
-from allocator.rules import RuleMeasurement, Trade, row_slack
+from allocator.rules import RuleMeasurement, RuleRows, Trade, row_slack
 from allocator.rules.builder import bucket_shares
 from allocator.rules.rows import Position
 from allocator.types import Vector
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from allocator.few_names.search import FoundNames
 
 BINDING = 1e-7
 """A shadow price below this (a hundred-thousandth of a basis point for a point of limit) is the solver's noise."""
@@ -178,9 +179,6 @@ class Plan:
     """(K,) the adverse probabilities of the targets, if they are held to the horizon."""
     measurements: tuple[RuleMeasurement, ...]
     """Every rule measured on the final lots."""
-    before: Figures
-    targeted: Figures
-    after: Figures
     rounding_bps: float
     """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
     lots_gap_bps: float
@@ -195,6 +193,8 @@ class Plan:
     best: Trade | None = None
     """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
+    names: FoundNames | None = None
+    """How the names that are held were chosen, where the mandate wants few."""
 
     @property
     def charges_risk(self) -> bool:
@@ -215,6 +215,23 @@ class Plan:
 
         names = pd.Index([*self.book.instruments, self.book.cash_instrument], name="instrument")
         return pd.Series(self.final.all_weights, index=names, name="weight")
+
+    @cached_property
+    def before(self) -> Figures:
+        """Of what is held."""
+        return portfolio_figures(self.book, self.outlook, self.mandate, no_trade(self.book))
+
+    @cached_property
+    def targeted(self) -> Figures:
+        """Of the targets."""
+        return portfolio_figures(self.book, self.outlook, self.mandate, self.target)
+
+    @cached_property
+    def after(self) -> Figures:
+        """Of the final lots, or of targets only."""
+        if self.final is self.target:
+            return self.targeted
+        return portfolio_figures(self.book, self.outlook, self.mandate, self.final)
 
     @cached_property
     def axes(self) -> Mapping[str, AxisShare]:
@@ -276,9 +293,13 @@ class Plan:
     @cached_property
     def risk(self) -> Mapping[str, RiskFigures]:
         """What holdings, targets and proposed lots may lose, by the names of their figures: before, target, after."""
-        trades = {"before": no_trade(self.book), "target": self.target, "after": self.final}
         participation = self.book.settings.mandate.max_participation
-        return {name: risk_figures(self.book, self.outlook, trade, participation) for name, trade in trades.items()}
+        before, target = (
+            risk_figures(self.book, self.outlook, trade, participation) for trade in (no_trade(self.book), self.target)
+        )
+        own = self.final is not self.target
+        after = risk_figures(self.book, self.outlook, self.final, participation) if own else target
+        return {"before": before, "target": target, "after": after}
 
     def __str__(self) -> str:
         return text_of(self)
@@ -308,39 +329,55 @@ def _room(outlook: Outlook, mandate: Mandate, target: Trade, prices: DualCertifi
     """(rules,) how much room in its row one unit of a rule's limit makes, at the targets; 1 where there is no limit, or
     no row of the rule has a price.
     """
-    spans = np.cumsum([0, *(len(part.labels) for part in mandate.parts)])
-    dear = [bool((prices.rows[i:j] > BINDING).any()) for i, j in pairwise(spans)]
-    own = replace(
-        mandate, linear_rules=tuple(rule for rule, is_dear in zip(mandate.linear_rules, dear, strict=True) if is_dear)
-    )
-    there = np.repeat(dear, np.diff(spans)).astype(bool)
-    prices = replace(prices, rows=prices.rows[there])
-    rows, _ = prices.priced(outlook, own)
-    step = np.where(np.isnan(rows.stated), 0.0, 1e-3 * rows.sense)
-    wider, _ = prices.priced(outlook, own.with_limits(rows.stated + step))
-    room = (row_slack(wider, target) - row_slack(rows, target)) / 1e-3
-    found = np.ones(len(there) + len(mandate.convex_rules))
-    found[np.append(there, np.ones(len(mandate.convex_rules), dtype=bool))] = np.where(np.isnan(rows.stated), 1.0, room)
+    names, at = len(mandate.cost_rates), 0
+    found = np.ones(len(prices.rows) + len(mandate.convex_rules))
+    for rule, rows in zip(mandate.linear_rules, mandate.parts, strict=True):
+        own = slice(at, at + len(rows.labels))
+        at = own.stop
+        if (prices.rows[own] > BINDING).any():
+            found[own] = _row_room(rows, rule.with_limits(_further(rows)).rows(names), outlook, target)
+    for place, (convex, slope) in enumerate(zip(mandate.convex_rules, prices.slopes, strict=True), at):
+        rows = convex.tangent(np.asarray(slope.direction), outlook)
+        wider = convex.with_limits(_further(rows)).tangent(np.asarray(slope.direction), outlook)
+        found[place] = _row_room(rows, wider, outlook, target)[0]
     return found
+
+
+def _further(rows: RuleRows) -> list[float]:
+    return list(map(float, rows.stated + 1e-3 * rows.sense))
+
+
+def _row_room(rows: RuleRows, wider: RuleRows, outlook: Outlook, target: Trade) -> Vector:
+    room = (row_slack(wider.on(outlook), target) - row_slack(rows.on(outlook), target)) / 1e-3
+    return np.where(np.isnan(rows.stated), 1.0, room)
 
 
 def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
     """What a portfolio is worth under the outlook."""
-    before = trade.value_before
+    before, plain = trade.value_before, return_figures(outlook, mandate, trade)
     holdings, cash = trade.values / before, trade.cash / before
-    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
     buckets = {name: float(bucket_shares(book, name) @ trade.weights) for name in book.settings.buckets.names}
     buckets["cash"] = trade.cash / trade.value
     active: dict[str, float] = {}
     if book.benchmark is not None:
         weights = np.asarray(book.benchmark, dtype=np.float64)
-        against = gains - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
+        against = np.array(plain.scenario_returns) - outlook.portfolio_returns(weights[:-1], float(weights[-1]))
         difference = trade.weights - weights[:-1]
         active = {
             "active_expected_return": float(outlook.probabilities @ against),
             "active_adverse_expected_return": -mandate.ambiguity.worst_case(-against, outlook.probabilities),
             "tracking_error": float(np.sqrt(outlook.risk.variance(difference) / outlook.years)),
         }
+    splits = {name: float(part @ trade.weights) for name, part in model_splits(book).items()}
+    parts: dict[str, Any] = {**outlook.portfolio_parts(holdings, cash), **active}
+    return replace(plain, buckets=buckets, splits=splits, **parts)
+
+
+def return_figures(outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
+    """Those of a portfolio's figures that ask nothing of the book: returns, risk and costs."""
+    before = trade.value_before
+    holdings, cash = trade.values / before, trade.cash / before
+    gains = outlook.portfolio_returns(holdings, cash) + trade.value / before - 1
     within = outlook.risk.variance(holdings)
     mixture = GainMixture(outlook.probabilities, gains[:, None], np.array([within]))
     return Figures(
@@ -350,11 +387,8 @@ def portfolio_figures(book: Book, outlook: Outlook, mandate: Mandate, trade: Tra
         volatility_between=float(np.sqrt(outlook.variance_between(holdings, cash) / outlook.years)),
         expected_shortfall=mixture.tail(BEYOND[0.95]).expected_shortfall,
         costs=trade.costs / before,
-        buckets=buckets,
+        buckets={},
         scenario_returns=tuple(map(float, gains)),
-        **outlook.portfolio_parts(holdings, cash),
-        splits={name: float(part @ trade.weights) for name, part in model_splits(book).items()},
-        **active,
     )
 
 

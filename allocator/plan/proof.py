@@ -8,7 +8,7 @@ objectives that are no utility of the final wealth.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias, TypedDict
+from typing import Annotated, TypeAlias, TypedDict, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -247,13 +247,13 @@ def _trade(trade: Trade) -> _TradeRow:
 
 
 def _list(values: Vector) -> list[float]:
-    return [float(value) + 0.0 for value in values]  # no negative zero
+    return cast("list[float]", (values + 0.0).tolist())  # no negative zero
 
 
 def matrix_entries(matrix: sp.csr_array) -> list[list[float]]:
     """Non-zero entries as (row, instrument, coefficient): a cap for each of 2000 names stays 2000 entries."""
     found = matrix.tocoo()
-    return [[int(i), int(j), float(v)] for i, j, v in zip(*found.coords, found.data, strict=True)]
+    return list(map(list, zip(*(part.tolist() for part in (*found.coords, found.data)), strict=True)))
 
 
 def policy_proof_document(plan: Plan) -> PolicyProof | None:

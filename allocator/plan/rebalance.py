@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import AllocatorError, BadInput, BadMandate, Infeasible, NotSolved, OutOfTime, describe_conflict
@@ -19,9 +23,9 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders, portfolio_figures
+from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
-from allocator.plan.targets import Targets, recertify, solve_targets
+from allocator.plan.targets import Targets, other_names, recertify, solve_targets
 from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
@@ -97,6 +101,10 @@ def _candidates(error: Infeasible, book: Book, outlook: Outlook, *, quick: bool 
     start, stated = Position(book.weights, book.cash / book.value), build_mandate(book, outlook)
     if not error.of_lots:
         conflict = explain_conflict(start, outlook, stated, quick=quick)
+        if conflict is None and stated.few_names is not None:
+            from allocator.few_names.feasibility import names_conflict
+
+            conflict = names_conflict(start, outlook, stated)
         return () if conflict is None else conflict.moves
     members = RelaxedLimits.nothing(start, outlook, stated).members
     little = (one.at(one.stated).further(_MORE[0]) for one in members if one.has_limit)
@@ -301,21 +309,77 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]:
-    """Targets, the mandate that lots keep, what of the stated one was given up for it, the lots, how many bps they may
-    be from the best, and their trade.
+) -> _Orders:
+    """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, stated, start = _targets(book, outlook, say, trying, further, explains=explains)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains)
     say("finding whole lots")
-    own = found.restrained
-    lots, gap, mandate, given = whole_lots_with_soft_rules(
-        book, outlook, stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
-        work=None if trying is None else trying.work, explains=explains,
-    )  # fmt: skip
-    found = recertify(found, mandate, given, start, outlook, Limits.of(book))
-    return found, mandate, given, lots, gap, verified_lots(book, outlook, mandate, lots)
+
+    def with_lots(found: Targets) -> _Orders:
+        own = found.restrained
+        lots, gap, mandate, given = whole_lots_with_soft_rules(
+            book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
+            work=None if trying is None else trying.work, explains=explains,
+        )  # fmt: skip
+        found = recertify(found, mandate, given, start, outlook, Limits.of(book))
+        return found, mandate, given, lots, gap, verified_lots(book, outlook, mandate, lots)
+
+    if found.names is None:
+        return with_lots(found)
+    return _best_names(book, outlook, start, found, with_lots)
+
+
+_Orders: TypeAlias = tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]
+"""Targets, the mandate that lots keep, what was given up for it, the lots, how far they may be from the best in bps,
+and their trade."""
+
+
+def _best_names(
+    book: Book, outlook: Outlook, start: Position, found: Targets, with_lots: Callable[[Targets], _Orders]
+) -> _Orders:
+    """The best lots of the chosen names and of others that were tried, as far as these may be better: what is best of
+    fractions need not be of lots, or may have none.
+
+    Raises:
+        Infeasible: no names have whole lots.
+        NotSolved: none were found.
+    """
+    from allocator.few_names.relaxations import choose_names
+
+    names, limits, refusal, seen = found.names, Limits.of(book), None, list[NDArray[np.bool_]]()
+    best: _Orders | None = None
+    assert names is not None
+    enough, bound = book.settings.lots.gap_bps / 1e4, names.bound
+    candidates, further = [names.held, *names.others], True
+    while candidates:
+        seen.append(held := candidates.pop(0))
+        try:
+            here = found if held is names.held else other_names(book, start, outlook, found, held, limits)
+            if best is not None and _value(best, outlook) - here.certificate.bound <= enough:
+                break
+            tried = with_lots(here)
+            if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
+                best = tried
+        except (Infeasible, NotSolved) as error:
+            refusal = refusal or error
+        lost = np.inf if best is None else _value(best, outlook) - bound
+        if further and lost > max(enough, names.gap) and (best is not None or not candidates):
+            unchosen, further = found.mandate.choosing(None), False  # every choice that may have better lots than these
+            again = choose_names(start, outlook, unchosen, limits, book.settings.mandate.names_gap, keep=min(lost, 1.0))
+            if again is not None:
+                candidates = [one for one in again.others if not any((one == other).all() for other in seen)]
+                bound = max(bound, again.bound)
+    if best is None:
+        assert refusal is not None
+        raise refusal
+    own, mandate, given, lots, gap, weighed = best
+    return own, mandate, given, lots, max(gap, (_value(best, outlook) - bound) * 1e4), weighed
+
+
+def _value(orders: _Orders, outlook: Outlook) -> float:
+    return orders[1].loss(orders[-1], outlook)
 
 
 def _targets(
@@ -326,8 +390,8 @@ def _targets(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-) -> tuple[Targets, Mandate, Position]:
-    """Targets, the stated mandate, and where the account stands."""
+) -> tuple[Targets, Position]:
+    """Targets, and where the account stands."""
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     if further:
         members = RelaxedLimits.nothing(start, outlook, stated).members
@@ -336,7 +400,7 @@ def _targets(
     check_obviously_infeasible(book, outlook)
     say("solving")
     compiled = Program if trying is None else partial(trying.compiled, explains=explains)
-    return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), stated, start
+    return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
 
 
 def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
@@ -351,7 +415,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _, _ = _targets(book, outlook, say)
+        found, _ = _targets(book, outlook, say)
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
@@ -370,9 +434,6 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         decision=decision,
         adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
         measurements=tuple(measurements),
-        before=portfolio_figures(book, outlook, mandate, held),
-        targeted=portfolio_figures(book, outlook, mandate, target),
-        after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,
@@ -381,6 +442,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         binding=binding_rules(outlook, mandate, target, found.prices),
         no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
         best=found.best,
+        names=found.names,
     )
 
 

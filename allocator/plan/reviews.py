@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,11 +28,14 @@ from allocator.optimization.highs import Work
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import certificate_of_policy, verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders, portfolio_figures
+from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
 from allocator.rules.rows import Position
 from allocator.types import Vector
+
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
 
 
 def plan_with_reviews(book: Book, say: Callable[[str], None], *, with_lots: bool = True) -> Plan:
@@ -48,25 +51,31 @@ def plan_with_reviews(book: Book, say: Callable[[str], None], *, with_lots: bool
     say("reading the outlook")
     outlook = build_outlook(book)
     if with_lots:
-        best, begun, target, weighed, lots = orders_with_reviews(book, outlook, say)
+        best, begun, target, weighed, lots, names = orders_with_reviews(book, outlook, say)
     else:
-        best = begun = _best_policy(book, outlook, say)
+        best, names = _best_policy(book, outlook, say)
+        begun = best
         target = weighed = trade_of_solution(best.start, best.staged.mandates[0], best.holdings[0], book.value)
         lots = None
     holding = _beginning_with(best.staged, best.start, 0 * best.start.holdings, Limits.of(book))
-    return _decided(book, outlook, best.staged, target, weighed, lots, (best, begun, holding))
+    plan = _decided(book, outlook, best.staged, target, weighed, lots, (best, begun, holding))
+    if names is None:
+        return plan
+    left = best.staged.utility.equivalent(names.bound) - begun.equivalent  # other names may have better lots
+    return replace(plan, names=names, lots_gap_bps=max(plan.lots_gap_bps, left * 1e4 if with_lots else 0.0))
 
 
 def orders_with_reviews(
     book: Book, outlook: Outlook, say: Callable[[str], None], work: Work | None = None, *, explains: bool = True
-) -> tuple[Policy, Policy, Trade, Trade, Vector]:
-    """The best policy, the best that begins with whole lots, today's targets, and the lots as a trade and as lots.
+) -> tuple[Policy, Policy, Trade, Trade, Vector, FoundNames | None]:
+    """The best policy, the best that begins with whole lots, today's targets, the lots as a trade and as lots, and the
+    names, where few are wanted.
 
     Raises:
         Infeasible: rules conflict, now or at a review, or no whole lots keep them.
         NotSolved: no solver gave an answer that passes our own checks.
     """
-    best = _best_policy(book, outlook, say)
+    best, names = _best_policy(book, outlook, say)
     staged, start, limits = best.staged, best.start, Limits.of(book)
     mandate = staged.mandates[0]
     say("finding whole lots")
@@ -77,15 +86,22 @@ def orders_with_reviews(
     with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
     if with_lots is None:
         raise Infeasible("the nearest whole lots leave no way to keep the rules at a later review", of_lots=True)
-    return best, with_lots, target, weighed, lots
+    return best, with_lots, target, weighed, lots, names
 
 
-def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> Policy:
-    """The best policy; its `staged` knows what regret is measured against."""
+def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> tuple[Policy, FoundNames | None]:
+    """The best policy, whose `staged` knows what regret is measured against; and the names, where few are wanted."""
     check_obviously_infeasible(book, outlook)
     staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     say(f"solving {staged.tree.nodes} decisions")
-    return _policy(staged, start, outlook, Limits.of(book))
+    names: FoundNames | None = None
+    if (stated := staged.mandates[0]).few_names is not None:  # of one decision, as the book was checked
+        from allocator.few_names.relaxations import choose_names_or_refuse
+
+        gap, limits = book.settings.mandate.names_gap, Limits.of(book)
+        names = choose_names_or_refuse(start, outlook, stated, limits, gap, staged)
+        staged = replace(staged, mandates=(stated.choosing(names.held),))
+    return _policy(staged, start, outlook, Limits.of(book)), names
 
 
 def _decided(
@@ -127,9 +143,6 @@ def _decided(
         decision=decision,
         adversary=adverse_probabilities(outlook, mandate, target),
         measurements=measurements,
-        before=portfolio_figures(book, outlook, mandate, held),
-        targeted=portfolio_figures(book, outlook, mandate, target),
-        after=portfolio_figures(book, outlook, mandate, final),
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,

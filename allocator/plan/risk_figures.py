@@ -27,7 +27,7 @@ from allocator.book.book import Book
 from allocator.mandate.builder import marked_down
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
-from allocator.presentation import ByName, NotNegative, stable_numbers
+from allocator.presentation import ByName, NotNegative, stable_list, stable_numbers
 from allocator.rules import Trade
 from allocator.rules.builder import TRADING_DAYS, daily_volume_in_money, immediate_returns
 from allocator.settings.stress import ShockSection, joined_shocks
@@ -130,9 +130,10 @@ def _point_quantile(probabilities: Vector, gains: Vector, beyond: float) -> floa
 
 def _normal_quantile(probabilities: Vector, gains: Vector, deviation: float, beyond: float) -> float:
     from scipy.optimize import brentq
-    from scipy.special import ndtr
+    from scipy.special import ndtr, ndtri
 
-    low, high = gains.min() - 40 * deviation, gains.max() + 40 * deviation
+    # the mixture's lies between those of its scenarios, which rounding must not shut out
+    low, high = deviation * (ndtri(beyond) - 1e-6) + gains.min(), deviation * (ndtri(beyond) + 1e-6) + gains.max()
     return float(brentq(lambda v: float(probabilities @ ndtr((v - gains) / deviation)) - beyond, low, high, xtol=1e-14))
 
 
@@ -274,8 +275,11 @@ def risk_document(figures: RiskFigures) -> RiskDocument:
         "largest": figures.largest,
         "days_to_liquidate": _finite_days(figures.days_to_liquidate),
     }  # fmt: skip
-    volatilities, by_tail = _rounded(figures.volatilities), [_rounded(tail.contributions) for tail in tails.values()]
-    by_shock = {name: _rounded(moved) for name, moved in figures.shocks.items()}
+    volatilities, by_tail = (
+        stable_list(figures.volatilities),
+        [stable_list(tail.contributions) for tail in tails.values()],
+    )
+    by_shock = {name: stable_list(moved) for name, moved in figures.shocks.items()}
     positions: list[_PositionRisk] = [
         {
             "instrument": figures.instruments[i],
@@ -287,10 +291,6 @@ def risk_document(figures: RiskFigures) -> RiskDocument:
         for i in np.flatnonzero(touched).tolist()
     ]
     return cast("RiskDocument", {**stable_numbers(document, 8), "positions": positions})
-
-
-def _rounded(values: Vector) -> list[float]:
-    return [round(value, 8) + 0.0 for value in values.tolist()]
 
 
 def _finite_days(days: float | None) -> float | None:

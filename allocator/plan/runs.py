@@ -39,6 +39,8 @@ except ImportError:  # Windows: there writers are not kept apart
 FORMAT: Final = "allocator.run/1"
 PLAN_FORMAT: Final = "allocator.plan/2"
 """Of plan.json: a run of another format is another run, and is not given back as this one."""
+RECEIPT = "receipt.json"
+"""What a ledger says of a run beside its files: another each time that they leave."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
 """What cron, Airflow and Dagster call their runs; nothing that leaves the folder, hides, or reads as an option."""
 
@@ -54,7 +56,7 @@ class RunDocument(TypedDict):
     inputs: Annotated[
         dict[str, str], "by name: SHA-256 of each file of the book, the options that were given, and versions"
     ]
-    outputs: Annotated[dict[str, _Digest], "SHA-256 of each file that the run wrote"]
+    outputs: Annotated[dict[str, _Digest], "SHA-256 of each file that the run wrote, but of receipt.json"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     Raises:
         BadInput: the folder cannot be written, or the other process's run was made from other inputs.
     """
-    outputs = {name: digest(content) for name, content in files.items()}
+    outputs = {name: digest(content) for name, content in files.items() if name != RECEIPT}
     inputs = dict(sorted(run.inputs.items()))
     made: RunDocument = {"format": FORMAT, "run_id": run.id, "inputs": inputs, "outputs": outputs}
     whole = {**files, "run.json": (json.dumps(made, indent=1) + "\n").encode()}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.product import axis_shares
@@ -23,6 +25,9 @@ from allocator.plan.certificate import Certificate, certify, certify_solution
 from allocator.rules import Trade, one_key_one_limit
 from allocator.rules.rows import Position
 from allocator.types import Vector
+
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
 
 # Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
 #
@@ -78,6 +83,10 @@ class Targets:
     best: Trade
     prices: DualCertificate
     restrained: LowTurnoverTargets
+    stated: Mandate
+    """The stated mandate; where it wants few names, once these were chosen."""
+    names: FoundNames | None = None
+    """How they were chosen."""
 
     @property
     def target(self) -> Trade:
@@ -104,6 +113,8 @@ def solve_targets(
         Infeasible: the rules that never give way cannot hold together.
         NotSolved: no solver's solution passes both checks.
     """
+    names = chosen_names(stated, book, start, outlook)
+    stated = stated if names is None else stated.choosing(names.held)
     given = relax_by_tier(start, outlook, stated)
     for room in _ROOM if given is not None else _ROOM[:1]:
         looser = None if given is None else given.looser(room)
@@ -117,8 +128,49 @@ def solve_targets(
             continue
         found = LowTurnoverTargets(best, certificate, prices)
         restrained = _restrained(book, program, start, outlook, mandate, limits, found)
-        return Targets(program, mandate, looser, best, prices, restrained)
+        return Targets(program, mandate, looser, best, prices, restrained, stated, names)
     raise RuntimeError("unreachable")
+
+
+def chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> FoundNames | None:
+    """The names to hold where the mandate wants few and they are not chosen, under what holds of its rules; else None.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    if stated.few_names is None:
+        return None
+    from allocator.few_names.relaxations import choose_names_or_refuse
+
+    given = relax_by_tier(start, outlook, stated)
+    held = stated if given is None else given.with_limits(stated)
+    return choose_names_or_refuse(start, outlook, held, Limits.of(book), book.settings.mandate.names_gap)
+
+
+def with_chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> Mandate:
+    """The mandate with its names chosen, where it wants few.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    names = chosen_names(stated, book, start, outlook)
+    return stated if names is None else stated.choosing(names.held)
+
+
+def other_names(
+    book: Book, start: Position, outlook: Outlook, found: Targets, held: NDArray[np.bool_], limits: Limits
+) -> Targets:
+    """The targets of the same book with other names (N,) than were chosen.
+
+    Raises:
+        Infeasible: rules conflict for these.
+        NotSolved: no solver's solution passes both checks.
+    """
+    assert found.names is not None
+    instead = solve_targets(book, start, outlook, found.stated.choosing(held), limits)
+    return replace(instead, names=replace(found.names, held=held, objective=instead.certificate.objective))
 
 
 def recertify(
@@ -136,7 +188,7 @@ def recertify(
     assert certificate.duals is not None  # of one period
     proof = certify(start, outlook, mandate, targets.target, certificate.duals, certificate, indifference=lost)
     restrained = replace(targets.restrained, certificate=proof)
-    return Targets(program, mandate, given, best, prices, restrained)
+    return Targets(program, mandate, given, best, prices, restrained, targets.stated, targets.names)
 
 
 def _restrained(

@@ -237,11 +237,11 @@ def no_trade_regions(
     touched.eliminate_zeros()
     alone = (np.diff(touched.indptr) == 1) & (rows.cash == 0)
     shared = np.where(alone, 0.0, priced)
-    before = target.value_before
-    value = _marginal_value(outlook, mandate, target, prices) - rows.holdings.T @ shared
+    before, (held, bought, sold) = target.value_before, rows.charges(shared)
+    value = _marginal_value(outlook, mandate, target, prices) - held
     value = value + mandate.cost_price(outlook) + float(rows.wealth @ priced)
-    spent = prices.cash * (1 + mandate.cost_rates) + rows.buys.T @ shared + trading_price
-    brought = prices.cash * (1 - mandate.cost_rates) - rows.sells.T @ shared - trading_price
+    spent = prices.cash * (1 + mandate.cost_rates) + bought + trading_price
+    brought = prices.cash * (1 - mandate.cost_rates) - sold - trading_price
     curvature = 2 * mandate.risk_aversion * outlook.risk.variances
     holdings, wealth = target.values / before, target.value / before
     own = _own(rows, touched, alone, wealth)

@@ -22,7 +22,7 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import binding_rules
 from allocator.plan.rebalance import with_tried_fixes
 from allocator.plan.risk_figures import RiskDocument, risk_document, risk_figures
-from allocator.plan.targets import solve_certified
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import describe_span
 from allocator.rules import Trade
 from allocator.rules.rows import Position
@@ -196,7 +196,7 @@ class Desk:
             policy = solve_policy(staged, start, limits)
             told = f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver})."
             return {**_shown(book, outlook, staged.mandates[0], policy.trade(0)), "binding": [], "certificate": told}
-        stated = build_mandate(book, outlook)
+        stated = with_chosen_names(build_mandate(book, outlook), book, start, outlook)
         given = relax_by_tier(start, outlook, stated)
         mandate = stated if given is None else given.looser(1e-4).with_limits(stated)
         program = self._program(outlook, mandate)

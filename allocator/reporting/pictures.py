@@ -44,6 +44,14 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
             ("Why each order is made, bps of the account", plan_charts.order_attribution),
         ),
     ),
+    "allocator.frontier": (
+        "Frontier",
+        (
+            ("Return against risk, plans at other aversions to it", stress_charts.return_against_risk),
+            ("What caution protects, by what it costs, bps", stress_charts.protection_against_cost),
+            ("What is gained over no trade, by what may be traded, bps", stress_charts.gain_by_turnover),
+        ),
+    ),
     "allocator.stress": (
         "Stress",
         (

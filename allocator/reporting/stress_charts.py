@@ -1,4 +1,4 @@
-"""Charts of a plan under stress: of `stress --json`."""
+"""Charts of a plan under stress, of `stress --json`, and of frontiers, of `frontier --json`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from allocator.reporting.charts import (
     AFTER,
     BAND,
     BEFORE,
+    BPS,
     MOST,
     MUTED,
     NARROW,
@@ -21,12 +22,14 @@ from allocator.reporting.charts import (
     Rows,
     Series,
     Spec,
+    Unit,
     diverging,
     framed,
     grouped_bars,
     largest,
     layer,
     lines,
+    ticks_between,
 )
 
 _LEVELS = ("q05", "q25", "q50", "q75", "q95")
@@ -238,3 +241,52 @@ def replayed_losses(stress: Mapping[str, Any], *, width: int) -> Spec | None:
         losses = {one["rows"]: -one["loss"] for one in replay["windows"] if one["portfolio"] == whose}
         series.append(Series(whose, colour, [losses.get(length) for length in lengths]))
     return grouped_bars([f"{length} rows of prices" for length in lengths], series, width, PERCENT)
+
+
+# Of a frontier.
+#
+def return_against_risk(frontier: Mapping[str, Any], *, width: int) -> Spec | None:
+    """Expected and adverse expected return of the plans at other aversions to risk, by their volatility."""
+    points = next((curve["points"] for curve in frontier["curves"] if curve["axis"] in _OF_RISK), None)
+    if points is None or not points[0]["volatility"] < points[-1]["volatility"]:
+        return None
+    kinds = (("expected", "expected_return"), ("adverse", "adverse_expected_return"))
+    drawn = [Line(name, SERIES[i], [(point["volatility"], point[key]) for point in points])
+             for i, (name, key) in enumerate(kinds)]  # fmt: skip
+    return _by_fraction(drawn, {frontier["plan"]["volatility"]: "the plan"}, PERCENT, width, "volatility a year")
+
+
+_OF_RISK = ("risk_aversion", "relative_risk_aversion", "cvar_weight")
+
+
+def protection_against_cost(frontier: Mapping[str, Any], *, width: int) -> Spec | None:
+    """What caution about each axis protects, by what it costs if the belief is right."""
+    curves = [curve for curve in frontier["curves"] if curve["axis"] not in _OF_RISK]
+    drawn = [
+        Line(
+            _words(curve["axis"]),
+            SERIES[i],
+            [(point["cost_bps"], point["protection_bps"]) for point in curve["points"]],
+        )
+        for i, curve in enumerate(curves)
+        if max(point["cost_bps"] for point in curve["points"]) > 0
+    ]
+    if not drawn:
+        return None
+    most = max(x for one in drawn for x, _ in one.points)
+    ticks = {at: BPS.text(at) for at in ticks_between(0.0, most, 5)}
+    return lines(drawn, width, BPS, ticks=ticks, title="cost if the belief is right, bps")
+
+
+def gain_by_turnover(frontier: Mapping[str, Any], *, width: int) -> Spec | None:
+    """What may be gained over no trade, by what may be traded."""
+    points = [(rung["turnover"], rung["gain_bps"]) for rung in frontier["ladder"] if rung["keeps_rules"]]
+    if len(points) < 2:
+        return None
+    return _by_fraction([Line("gain, bps", SERIES[0], points)], {}, BPS, width, "turnover")
+
+
+def _by_fraction(drawn: Sequence[Line], down: Mapping[float, str], unit: Unit, width: int, title: str) -> Spec:
+    xs = [x for one in drawn for x, _ in one.points]
+    ticks = {at: PERCENT.text(at) for at in ticks_between(min(xs), max(xs), 6)}
+    return lines(drawn, width, unit, ticks=ticks, down=down, title=title)

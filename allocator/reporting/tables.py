@@ -423,11 +423,55 @@ def _effects(effect: _Row) -> dict[str, Any]:
     return {f"{one} {key}": effect[one].get(key) for one, key in told}
 
 
+# Of a frontier.
+#
+def frontier_tables(frontier: _Row) -> Tables:
+    """What `frontier --json` holds: the curves, the ladder, and the optimum of each scenario."""
+    ends = [
+        {"axis": name.replace("_", " "), **frontier[key]} for name, key in (("the plan", "plan"), ("today", "today"))
+    ]
+    points = [{"axis": curve["axis"], **point} for curve in frontier["curves"] for point in curve["points"]]
+    weights, points = _wide([*ends, *points], "weights", "fraction")
+    gains, rungs = _wide(frontier["ladder"], "if_certain_bps", "bps")
+    returns, rungs = _wide(rungs, "returns_bps", "bps")
+    certain = [(key, f"{name}, if certain", unit) for key, name, unit in gains]
+    returned = [(key, f"return in {name}", unit) for key, name, unit in returns]
+    return _present({
+        "frontier": _table("Plans along each axis", [*_FRONTIER, *weights], points),
+        "ladder": _table("Gain by turnover", [*_LADDER, *returned, *certain], rungs, "Over no trade."),
+        "scenario_optima": _table("The best plan for each scenario", _OPTIMA, frontier["scenarios"]),
+        "gaps": _table("Points without a plan", _GAPS, frontier["gaps"]),
+    })  # fmt: skip
+
+
+_FRONTIER: _Keys = [
+    ("axis", "axis", "word"), ("at", "at", "number"), ("expected_return", "expected", "fraction"),
+    ("adverse_expected_return", "adverse", "fraction"), ("volatility", "volatility", "fraction"),
+    ("expected_shortfall", "worst 5%: mean loss", "fraction"), ("cost_bps", "cost", "bps"),
+    ("protection_bps", "protection", "bps"), ("turnover", "turnover", "fraction"),
+    ("distance", "distance from the plan", "fraction"),
+]  # fmt: skip
+_LADDER: _Keys = [
+    ("turnover", "turnover", "fraction"), ("keeps_rules", "keeps every rule", ""), ("gain_bps", "gain", "bps"),
+    ("gain_kept", "of the plan's", "fraction"),
+]  # fmt: skip
+_OPTIMA: _Keys = [
+    ("scenario", "scenario", "word"), ("probability", "belief", "fraction"), ("objective", "objective", "fraction"),
+    ("today_distance", "distance of today", "fraction"), ("today_shortfall_bps", "today below it", "bps"),
+    ("plan_distance", "distance of the plan", "fraction"), ("plan_shortfall_bps", "plan below it", "bps"),
+]  # fmt: skip
+_GAPS: _Keys = [
+    ("axis", "axis", "word"), ("low", "from", "number"), ("high", "to", "number"), ("points", "points", "number"),
+    ("reason", "reason", ""),
+]  # fmt: skip
+
+
 OF_FORMAT = {
     "allocator.plan/2": plan_tables,
     "allocator.beliefs/2": belief_tables,
     "allocator.returns/1": return_tables,
     "allocator.outlook/1": outlook_tables,
     "allocator.stress/2": stress_tables,
+    "allocator.frontier/1": frontier_tables,
 }
 """The tables of each document, by its format."""

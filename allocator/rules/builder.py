@@ -10,7 +10,6 @@ import pandas as pd
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.book.checks.rules import bucket_counts
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
@@ -20,6 +19,8 @@ from allocator.rules.holdings import (
     ExposureLimit,
     InstrumentCaps,
     InstrumentFloors,
+    MinimumPosition,
+    NameCount,
     RatioLimit,
     WeightAtLeast,
     WeightAtMost,
@@ -39,7 +40,7 @@ TRADING_DAYS = 252
 
 def bucket_shares(book: Book, bucket: str) -> Vector:
     """(N,) how much of each instrument counts towards a bucket."""
-    return np.asarray(bucket_counts(book.exposures, bucket), dtype=np.float64)
+    return book.bucket_shares.get(bucket, np.zeros(len(book.instruments)))
 
 
 def locked_names(book: Book) -> dict[str, date]:
@@ -167,6 +168,20 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
     yield from _on_trades(book)
     yield from _on_returns(book)
     yield from locked_and_forbidden(book)
+    yield from _few_names(book)
+
+
+def _few_names(book: Book) -> Iterator[NameCount | MinimumPosition]:
+    """How many names are held, and how little of each; nothing where that excludes no portfolio."""
+    wanted, names = book.settings.mandate, book.instruments
+    if wanted.max_names is not None and wanted.max_names < len(names):
+        general = 1.0 if wanted.max_weight is None or "max_weight" in wanted.tiers else wanted.max_weight
+        own = [wanted.weights.get(name, UNLIMITED).max for name in names]
+        hard = [1.0 if f"weights.{name}" in wanted.tiers else cap for name, cap in zip(names, own, strict=True)]
+        caps = np.array([general if cap is None else cap for cap in hard])
+        yield NameCount(float(wanted.max_names), caps, _key("max_names"))
+    if wanted.min_position:
+        yield MinimumPosition(names, (wanted.min_position,) * len(names), _key("min_position"))
 
 
 def _key(*parts: str) -> str:

@@ -201,7 +201,7 @@ class VolatilityLimit(ConvexRule):
         slope, size = outlook.risk.slope(direction), np.sqrt(outlook.years)
         reference = 0.0 if self.against is None else float(slope @ self.against)
         wealth = np.array([self.limit * size + reference])
-        return self._rows(len(slope), holdings=sp.csr_array(slope[None, :]), wealth=wealth, size=np.array([size]))
+        return self._rows(len(slope), holdings=slope[None, :], wealth=wealth, size=np.array([size]))
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """(F + N,) the unit vector along which the portfolio is at risk."""
@@ -275,7 +275,7 @@ class LargestWeights(ConvexRule):
     def tangent(self, direction: Vector, outlook: Outlook) -> RuleRows:
         """v'h ≤ limit·W."""
         del outlook
-        return self._rows(len(direction), holdings=sp.csr_array(direction[None, :]), wealth=np.array([self.limit]))
+        return self._rows(len(direction), holdings=direction[None, :], wealth=np.array([self.limit]))
 
     def steepest(self, trade: Trade, outlook: Outlook) -> Vector:
         """(N,) 1 for the largest names."""

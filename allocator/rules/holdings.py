@@ -10,13 +10,16 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
     AIM,
+    COUNT,
     NUMBER,
     TIMES,
+    FewNames,
     LinearRule,
     OneLimit,
     RuleId,
@@ -51,7 +54,7 @@ class _InstrumentLimits(LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row a name."""
-        held = self.sense * selection_matrix(self.at, instruments)
+        held = selection_matrix(self.at, instruments, self.sense)
         return self._rows(instruments, holdings=held, wealth=self.sense * np.array(self.limits))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
@@ -91,13 +94,13 @@ class _WeightLimit(OneLimit, LinearRule):
     @property
     def ids(self) -> Sequence[RuleId]:
         """With the key that is shared."""
-        return [replace(one, shared=self.shared) for one in super().ids]
+        return [RuleId(f"{self.kind} {self.sense:+.0f}", self.name, self.key, self.shared)]
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * self.shares[None, :]),
+            holdings=self.sense * self.shares[None, :],
             cash=np.array([self.sense * self.cash_share]),
             wealth=np.array([self.sense * self.limit]),
         )
@@ -105,7 +108,15 @@ class _WeightLimit(OneLimit, LinearRule):
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """The group's share of the account after the trades."""
         del outlook
-        return self._measured((float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value)
+        return self._measured(self._share(trade))
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """The same share against its limit."""
+        del outlook
+        return np.array([self.sense * (self._share(trade) - self.limit)])
+
+    def _share(self, trade: Trade) -> float:
+        return (float(self.shares @ trade.values) + self.cash_share * trade.cash) / trade.value
 
 
 class WeightAtMost(_WeightLimit):
@@ -158,7 +169,7 @@ class Band(OneLimit, LinearRule):
         sides, shares = np.array([1.0, -1.0]), np.outer([1.0, -1.0], self.shares)
         return self._rows(
             instruments,
-            holdings=sp.csr_array(shares),
+            holdings=shares,
             cash=sides * self.cash_share,
             wealth=sides * self.target + self.limit,
         )
@@ -210,7 +221,7 @@ class ExposureLimit(OneLimit, LinearRule):
         """One row, in units of the largest exposure: a column may count in millions."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * self.exposures[None, :] / self._largest),
+            holdings=self.sense * self.exposures[None, :] / self._largest,
             wealth=np.array([self.sense * self.limit / self._largest]),
             size=np.array([1 / self._largest]),
         )
@@ -260,7 +271,7 @@ class RatioLimit(OneLimit, LinearRule):
         """One row."""
         return self._rows(
             instruments,
-            holdings=sp.csr_array(self.sense * (self.of - self.limit * self.to)[None, :]),
+            holdings=self.sense * (self.of - self.limit * self.to)[None, :],
             cash=np.array([self.sense * (self.of_cash - self.limit * self.to_cash)]),
         )
 
@@ -275,3 +286,110 @@ class RatioLimit(OneLimit, LinearRule):
         else:
             measured = first / second
         return self._measured(measured, beyond=[(first - self.limit * second) * self.sense / trade.value])
+
+
+@dataclass(frozen=True, eq=False)
+class NameCount(OneLimit, LinearRule):
+    """At most `limit` names are held. Which ones is chosen by a search; until then its row is what fractions can say of
+    that, Σ h_i/caps_i ≤ limit·W, and from then on that nothing is held of the names that are not `chosen`.
+    """
+
+    limit: float
+    caps: Vector
+    key: str = ""
+    chosen: NDArray[np.bool_] | None = None
+    tier = 0
+    kind, unit = "names", COUNT
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One."""
+        return [names_label(self.limit)]
+
+    @property
+    def has_limits(self) -> bool:
+        """Of names that are chosen none is left to move."""
+        return self.chosen is None
+
+    @property
+    def few_names(self) -> FewNames | None:  # type: ignore[override]
+        """How many."""
+        return FewNames(most=self.limit) if self.chosen is None else None
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> NameCount:
+        """These."""
+        return replace(self, chosen=held)
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row."""
+        if self.chosen is not None:
+            return self._rows(instruments, holdings=(~self.chosen).astype(float)[None, :])
+        shares = np.divide(1.0, self.caps, out=np.ones(instruments), where=self.caps > 0)
+        return self._rows(instruments, holdings=shares[None, :], wealth=np.array([self.limit]))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """How many are held; what is held of those beyond is what the limit is missed by."""
+        del outlook
+        weights = np.sort(trade.weights)[::-1]
+        count, most = float((weights > 0).sum()), int(self.limit)
+        return self._measured(count, beyond=[float(weights[most:].sum()) if count > most else count - self.limit])
+
+
+def names_label(most: float) -> str:
+    """At most so many names, in words."""
+    return f"at most {most:z.6g} name{'' if most == 1 else 's'} held"
+
+
+@dataclass(frozen=True, eq=False)
+class MinimumPosition(LinearRule):
+    """Each name is held with nothing or at least its limit: h_i = 0 or h_i ≥ limit_i·W. Which of the two is chosen by a
+    search; until then no row says anything.
+    """
+
+    names: tuple[str, ...]
+    limits: tuple[float, ...]
+    key: str = ""
+    chosen: NDArray[np.bool_] | None = None
+    tier = 0
+    kind, words, at_most = "position", "{name} nothing or {side} {limit}", False
+
+    @property
+    def few_names(self) -> FewNames | None:  # type: ignore[override]
+        """How much of each."""
+        return FewNames(least=max(self.limits)) if self.chosen is None else None
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """One and the same."""
+        return [RuleId(self.kind, "", self.key)] * len(self.names)
+
+    @property
+    def limit_labels(self) -> Sequence[str]:
+        """One and the same."""
+        return [f"every name nothing or at least {self._in_words(max(self.limits))}"] * len(self.names)
+
+    def with_limits(self, limits: Sequence[float]) -> MinimumPosition:
+        """Another limit, the least of them."""
+        return replace(self, limits=(min(limits),) * len(self.names))
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> MinimumPosition:
+        """These."""
+        return replace(self, chosen=held)
+
+    def rows(self, instruments: int) -> RuleRows:
+        """One row a name: a floor where it is held, else a cap of nothing."""
+        if self.chosen is None:
+            return self._rows(instruments)
+        held = sp.csr_array(sp.diags_array(np.where(self.chosen, -1.0, 1.0)))
+        return self._rows(instruments, holdings=held, wealth=np.where(self.chosen, -np.array(self.limits), 0.0))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """Weights of what is held; of nothing there is none to be too small."""
+        beyond, weights = self.missed(trade, outlook), trade.weights
+        return self._measured(*np.where(trade.values > 0, weights, np.inf).tolist(), beyond=beyond.tolist())
+
+    def missed(self, trade: Trade, outlook: Outlook) -> Vector:
+        """How much is missing of a position, or how much there is of it, whichever is less."""
+        del outlook
+        limits, weights = np.array(self.limits), trade.weights
+        return np.where(weights > 0, np.minimum(limits - weights, weights), -limits)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from allocator.outlook.outlook import Outlook
 from allocator.rules.rows import (
@@ -82,7 +81,7 @@ class StressFloor(OneLimit, LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        slope, limit = sp.csr_array(-self.shock[None, :]), np.array([self.limit - 1])
+        slope, limit = -self.shock[None, :], np.array([self.limit - 1])
         return self._rows(instruments, holdings=slope, wealth=np.ones(1), limit=limit)
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:

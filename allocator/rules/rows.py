@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
@@ -21,8 +22,8 @@ AMBER, BREACHED = 0.9, 1e-9
 """Use of a limit from which on it is told beside breaches, and what it must be missed by to be one."""
 AIM = 10
 """The priority of what a band aims at: every limit goes before it, and it before the objective."""
-PERCENT, NUMBER, TIMES = "%", "", " x"
-"""The units that a limit is written in: a fraction in percent, a plain number, a multiple."""
+PERCENT, NUMBER, TIMES, COUNT = "%", "", " x", " names"
+"""The units that a limit is written in: a fraction in percent, a plain number, a multiple, how many names."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,13 @@ class LooserLimit:
             )
         name = name or (self.label if self.label == self.id.key else f"'{self.label}'")
         verb = "raise" if self.sense > 0 else "lower"
-        return f"{verb} {name} to {format_loosened(self.limit, self.sense, self.unit)}"
+        return f"{verb} {name} to {format_limit(self.printed, self.unit)}"
 
     @property
     def printed(self) -> float:
-        """The limit as it is printed, the number of the key."""
+        """The limit as it is printed, the number of the key: of names a whole one."""
+        if self.unit == COUNT:
+            return float(np.ceil((self.limit or 0.0) - 1e-6))
         return round_loosened(self.limit or 0.0, self.sense)
 
     def further(self, more: float) -> LooserLimit:
@@ -147,8 +150,20 @@ class RuleRows:
     @cached_property
     def looks_at_gains_alone(self) -> Vector:
         """(R,) whether a row looks at what the scenarios bring, and at nothing else but wealth."""
+        if not self.uses_scenario_returns.any():
+            return np.zeros(len(self.labels), dtype=bool)
         others = (abs(self.holdings) + abs(self.buys) + abs(self.sells)).sum(axis=1) + np.abs(self.cash)
         return np.asarray((self.uses_scenario_returns != 0) & (others == 0))
+
+    @cached_property
+    def by_name(self) -> sp.csr_array:
+        """(3·N, R) the coefficients of holdings, then of purchases, then of sales, name by name."""
+        return _stacked([sp.csr_array(part.T) for part in (self.holdings, self.buys, self.sells)])
+
+    def charges(self, prices: Vector) -> Matrix:
+        """(3, N) what the rows charge for a unit held, bought and sold, at their prices (R,)."""
+        charged: Vector = self.by_name @ prices
+        return charged.reshape(3, -1)
 
     def on(self, outlook: Outlook) -> RuleRows:
         """The same rows with gains written out in holdings and cash."""
@@ -193,10 +208,10 @@ def linear_rows(
     labels: Sequence[str],
     instruments: int,
     *,
-    holdings: sp.csr_array | None = None,
+    holdings: Matrix | sp.csr_array | None = None,
     cash: Vector | None = None,
-    buys: sp.csr_array | None = None,
-    sells: sp.csr_array | None = None,
+    buys: Matrix | sp.csr_array | None = None,
+    sells: Matrix | sp.csr_array | None = None,
     expected: Vector | None = None,
     gains: Matrix | None = None,
     wealth: Vector | None = None,
@@ -211,14 +226,14 @@ def linear_rows(
 ) -> RuleRows:
     """Rows whose unnamed coefficients are zero."""
     count = len(labels)
-    empty = _no_entries(count, instruments)
+    held, bought, sold = (_sparse(part, count, instruments) for part in (holdings, buys, sells))
     zeros = np.zeros(count)
     return RuleRows(
         tuple(labels),
-        empty if holdings is None else holdings,
+        held,
         zeros if cash is None else cash,
-        empty if buys is None else buys,
-        empty if sells is None else sells,
+        bought,
+        sold,
         zeros if expected is None else expected,
         np.zeros((count, 0)) if gains is None else gains,
         zeros if wealth is None else wealth,
@@ -231,6 +246,16 @@ def linear_rows(
         tuple(ids) or tuple(RuleId("other", label) for label in labels),
         tuple(limit_labels or labels),
     )
+
+
+def _sparse(part: Matrix | sp.csr_array | None, rows: int, columns: int) -> sp.csr_array:
+    """What is not zero; scipy's own way from a dense matrix takes twice as long."""
+    if part is None:
+        return _no_entries(rows, columns)
+    if sp.issparse(part):
+        return part
+    row, at = np.nonzero(part)
+    return sp.csr_array((part[row, at], at, np.searchsorted(row, np.arange(len(part) + 1))), shape=part.shape)
 
 
 @lru_cache(maxsize=64)
@@ -250,15 +275,25 @@ def stack_rows(parts: Sequence[RuleRows], instruments: int) -> RuleRows:
     def stacked(pieces: list[Any]) -> Any:
         if isinstance(pieces[0], tuple):
             return tuple(entry for piece in pieces for entry in piece)
-        return sp.csr_array(sp.vstack(pieces)) if sp.issparse(pieces[0]) else np.concatenate(pieces)
+        return _stacked(pieces) if sp.issparse(pieces[0]) else np.concatenate(pieces)
 
     return RuleRows(*(stacked([getattr(part, field.name) for part in padded]) for field in fields(RuleRows)))
 
 
-def selection_matrix(at: Sequence[int], instruments: int) -> sp.csr_array:
-    """(n, N) selection matrix."""
+def _stacked(pieces: Sequence[sp.csr_array]) -> sp.csr_array:
+    """One above the other; scipy's own way takes four times as long."""
+    ends = np.cumsum([0, *(piece.nnz for piece in pieces)])
+    starts = [piece.indptr[:-1] + end for piece, end in zip(pieces, ends, strict=False)]
+    data, indices = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("data", "indices"))
+    shape = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
+    return sp.csr_array((data, indices, np.concatenate([*starts, ends[-1:]])), shape=shape)
+
+
+def selection_matrix(at: Sequence[int], instruments: int, value: float = 1.0) -> sp.csr_array:
+    """(n, N) one `value` a row."""
     count = len(at)
-    return sp.csr_array((np.ones(count), (np.arange(count), np.asarray(at, dtype=int))), shape=(count, instruments))
+    entries = (np.full(count, value), np.asarray(at, dtype=int), np.arange(count + 1))
+    return sp.csr_array(entries, shape=(count, instruments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +319,7 @@ class Trade:
     costs: float
     value_before: float
 
-    @property
+    @cached_property
     def value(self) -> float:
         """Account value after the trades and their costs."""
         return float(self.values.sum()) + self.cash
@@ -320,7 +355,7 @@ class RuleMeasurement:
     below_zero: str = ""
     """What a measure below 0 is, turned round, where that has another name: of a loss "gain of"."""
 
-    @property
+    @cached_property
     def use(self) -> float | None:
         """How much of the limit is used, 1 at the limit and more beyond it: measured over limit, or limit over measured
         where less is worse, as of a floor above 0. None of a limit of 0, which is kept or not, and without a number.
@@ -496,3 +531,23 @@ class LinearRule(Rule):
     def untradable(self) -> Sequence[int]:
         """Where the names stand that are not traded at all; where there are any, that is all it says."""
         return ()
+
+    few_names: FewNames | None = None
+    """What it says of which names are held, as long as they are not chosen."""
+
+    def choosing(self, held: NDArray[np.bool_] | None) -> LinearRule:
+        """The rule once the names (N,) that are held are chosen; of None they are still to be."""
+        del held
+        return self
+
+
+@dataclass(frozen=True)
+class FewNames:
+    """At most `most` names are held, each with nothing or `least` of the account."""
+
+    most: float = np.inf
+    least: float = 0.0
+
+    def __or__(self, other: FewNames) -> FewNames:
+        """Both."""
+        return FewNames(min(self.most, other.most), max(self.least, other.least))

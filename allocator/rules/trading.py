@@ -10,7 +10,6 @@ from datetime import date
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.outlook.outlook import Outlook
@@ -63,9 +62,9 @@ class Turnover(OneLimit, LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row for purchases, one for sales."""
-        bought = sp.csr_array(np.outer([1.0, 0.0], np.ones(instruments)))
-        sold = sp.csr_array(np.outer([0.0, 1.0], np.ones(instruments)))
-        return self._rows(instruments, buys=bought, sells=sold, limit=np.full(2, self._left))
+        every, nothing = np.ones(instruments), np.zeros(instruments)
+        traded = {"buys": np.array([every, nothing]), "sells": np.array([nothing, every])}
+        return self._rows(instruments, **traded, limit=np.full(2, self._left))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money bought and sold, over the account's value before, and what was used of the limit before."""
@@ -97,7 +96,7 @@ class OneWay(OneLimit, LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        every = sp.csr_array(np.ones((1, instruments)))
+        every = np.ones((1, instruments))
         traded = {"sells": every} if self.name == "sales" else {"buys": every}
         return self._rows(instruments, **traded, limit=np.array([self.limit]))
 
@@ -142,7 +141,7 @@ class LeftAlone(OneLimit, LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row for more of it, one for less."""
-        more = sp.csr_array(np.outer([1.0, -1.0], self.shares))
+        more = np.outer([1.0, -1.0], self.shares)
         return self._rows(instruments, buys=more, sells=-more, limit=np.full(2, self.limit))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:

@@ -152,6 +152,8 @@ class ObjectiveTraits:
     uses_tree: bool = True
     uses_returns: bool = True
     not_reviewed: str | None = None
+    few_names: bool = True
+    """Whether a few names can be chosen for it."""
 
 
 _PLANNED = "what is best at a review by it is not what it planned for that review"
@@ -169,7 +171,7 @@ OBJECTIVES: Mapping[str, ObjectiveTraits] = {
     "crra": ObjectiveTraits(("relative_risk_aversion", "charge_risk")),
     "return": ObjectiveTraits(("step_risk",)),
     "mean_cvar": ObjectiveTraits(("cvar_level", "cvar_weight", "draws")),
-    "regret": ObjectiveTraits(),
+    "regret": ObjectiveTraits(few_names=False),  # hindsight would choose names too
     "mixture_variance": ObjectiveTraits(
         ("risk_aversion",),
         not_reviewed=f"is not time-consistent: the variance between scenarios has one mean for all; {_PLANNED}",
@@ -259,6 +261,17 @@ class MandateSection(SettingsSection):
         default=None, le=3, description="annual volatility of the difference from benchmark.csv, at most"
     )
     largest: LargestRange | None = Field(default=None, description="cap of the largest names together")
+    max_names: int | None = Field(
+        default=None, ge=1, le=100_000, description="names held after the trades, cash not among them, at most"
+    )
+    min_position: Fraction | None = Field(
+        default=None, description="a name is held with nothing, or with this much at least; cash is free"
+    )
+    names_gap: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01,
+        description="of max_names and min_position: the search ends where no other choice of names can be better by "
+        "more than this part of the objective",
+    )
     locked: list[str] = Field(default_factory=list, description="names that are not traded at all")
     forbidden: list[str] = Field(default_factory=list, description="names of which nothing is left after the trades")
     eligible: list[str] | None = Field(
@@ -302,8 +315,8 @@ class MandateSection(SettingsSection):
 
 REMOVED_OBJECTIVES = {"regret_ex_ante": "use 'regret', or 'return_minus_risk' with a set of [robust]"}
 """Names that books of earlier versions may state, each with its cure."""
-NO_RULES = ("objective", *OBJECTIVE_KEYS, "tiers")
-ALWAYS_HARD = ("locked", "forbidden", "eligible", "tradable_from")
+NO_RULES = ("objective", *OBJECTIVE_KEYS, "names_gap", "tiers")
+ALWAYS_HARD = ("locked", "forbidden", "eligible", "max_names", "min_position", "tradable_from")
 """Rules that cannot be relaxed; tradable_from stands in exposures.csv."""
 
 

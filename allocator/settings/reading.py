@@ -436,7 +436,11 @@ _CURES = {
 }
 
 
-_NOT_BLANK = {"why": "say why it is right", "query": "write one select"}
+_OF_PATTERN = {
+    "why": ("must not be blank", "say why it is right"),
+    "query": ("must not be blank", "write one select"),
+    "file": ("must name a .csv file beside orders.csv", "write for example order_system.csv"),
+}
 _SECRET_KEY = re.compile("passw|passphrase|(^|_)pass$|pwd|secret|(^|_)token$", re.IGNORECASE)
 """Keys whose values no error repeats."""
 
@@ -471,8 +475,8 @@ def _breach(item: Any, source: str) -> Breach:
         cure = f"write {value:g} % as {value / 100:g}" if percent else "lower it into the range"
         if place == ("risk", "periods_per_year"):
             cure = "give one row a day, the last price of each: then write 252, or 365 where weekends are rows"
-    elif item["type"] == "string_pattern_mismatch" and place[-1] in _NOT_BLANK:
-        rule, cure = "must not be blank", _NOT_BLANK[place[-1]]
+    elif item["type"] == "string_pattern_mismatch" and place[-1] in _OF_PATTERN:
+        rule, cure = _OF_PATTERN[place[-1]]
     elif place == ("book", "currency") and str(value) in MINOR_UNITS:
         rule, cure = MINOR_UNITS[str(value)].fault("book")
     return Breach(source, None, dotted_key(*place), shown, rule, cure)

@@ -254,12 +254,16 @@ class SolverSection(SettingsSection):
     )
 
 
-def _names_a_file(name: str) -> str:
+def _names_a_file(name: str, *, address: str = "{ url = …, query = … }", example: str = "holdings.csv") -> str:
     if "://" in name:  # not shown: it may hold a password
-        raise ValueError("is the address of a database, not a file; write { url = …, query = … }")
+        raise ValueError(f"is the address of a database, not a file; write {address}")
     if not name.strip() or not name.isprintable():
-        raise ValueError("must name a file in visible characters; write for example holdings.csv, or remove the key")
+        raise ValueError(f"must name a file in visible characters; write for example {example}, or remove the key")
     return name
+
+
+def _names_a_ledger(name: str) -> str:
+    return _names_a_file(name, address="it as url = …, instead of path", example="ledger.db")
 
 
 FileName = Annotated[str, AfterValidator(_names_a_file), Field(json_schema_extra={"minLength": 1})]
@@ -291,7 +295,9 @@ class QueryTable(SettingsSection):
 class LedgerSection(SettingsSection):
     """Where every rebalance is recorded, and whether its orders wait for a note of approval."""
 
-    path: FileName = Field(default="ledger.db", description="a file of SQLite, relative to the book's folder")
+    path: Annotated[str, AfterValidator(_names_a_ledger), Field(json_schema_extra={"minLength": 1})] = Field(
+        default="ledger.db", description="a file of SQLite, relative to the book's folder"
+    )
     url: Annotated[str, AfterValidator(_tells_no_password)] | None = Field(
         default=None, description="instead of path the address of a database, with ${NAME} for what is secret"
     )
@@ -394,6 +400,11 @@ class OrdersSection(SettingsSection):
             raise ValueError('must tell both sides apart; write sides = { sell = "SELL", buy = "BUY" }')
         if odd := [name for name in self.columns if not name.strip() or not name.isprintable()]:
             raise ValueError(f"has a column without a visible name, {odd[0]!r}; name it as the order system does")
+        if len({name.strip() for name in self.columns}) < len(self.columns):
+            raise ValueError("has two columns that blanks alone tell apart; leave one of them out")
+        said = [*self.sides.values(), *(one.text for one in self.columns.values() if isinstance(one, ConstantColumn))]
+        if odd := [text for text in said if not text.isprintable()]:
+            raise ValueError(f"has {odd[0]!r} in every order, which no order system reads; write visible characters")
         if self.file == "orders.csv":
             raise ValueError("names the file that is there in any case; choose another name")
         return self

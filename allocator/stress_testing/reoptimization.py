@@ -211,16 +211,17 @@ class Reoptimizer:
         self._fast = ParametricSolver(problem.start, problem.outlook, problem.mandate, problem.limits)
 
     def solve_many(self, outlooks: Sequence[Outlook]) -> list[Answer]:
-        """The proved answers, or why there is none; a few dozen at once are answered fastest."""
-        start, mandate = self._problem.start, self._problem.mandate
-        lawful = [outlook for outlook in outlooks if not _left_out(outlook, mandate)]
-        fast = self._fast.solve_many([(start, outlook, mandate) for outlook in lawful])
-        answers = iter([answer or self._long_way(outlook) for answer, outlook in zip(fast, lawful, strict=True)])
-        return [UnsolvedProblem("BadMandate", LEFT_OUT) if _left_out(outlook, mandate) else next(answers)
-                for outlook in outlooks]  # fmt: skip
+        """The proved answers, or why there is none."""
+        return [self.solve(outlook, self._problem.mandate) for outlook in outlooks]
 
-    def _long_way(self, outlook: Outlook) -> Answer:
-        start, mandate, limits = self._problem.start, self._problem.mandate, self._problem.limits
+    def solve(self, outlook: Outlook, mandate: Mandate) -> Answer:
+        """The proved answer to the plan's question under another outlook and mandate, or why there is none."""
+        if _left_out(outlook, mandate):
+            return UnsolvedProblem("BadMandate", LEFT_OUT)
+        return self._fast.solve(self._problem.start, outlook, mandate) or self._long_way(outlook, mandate)
+
+    def _long_way(self, outlook: Outlook, mandate: Mandate) -> Answer:
+        start, limits = self._problem.start, self._problem.limits
         try:
             program = self._compiled(outlook, mandate)
             trade, _, certificate = solve_certified(program, start, outlook, mandate, limits)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
+from allocator.book.book import Book
+from allocator.ledger import record
+from allocator.ledger.causes import _Worth
+from allocator.ledger.input_groups import GROUPS
+from allocator.types import Vector
 from tests.conftest import ROOT
 
 Run = Callable[..., Result]
@@ -98,6 +103,25 @@ def test_the_screen_fits_a_terminal_and_full_shows_every_range(run: Run, full: b
     assert moved.count("%") == 3
 
 
+def test_in_full_no_number_of_four_groups_is_cut_and_every_name_is_there(run: Run) -> None:
+    more = (*CHANGES, "--set", "risk.market_volatility=0.2")
+    document = json.loads(run("compare", NOTE, *more, "--json").stdout)
+    told = run("compare", NOTE, *more, "--full").stdout
+    lines = told[told.index("What made the difference") :].splitlines()
+
+    groups = [row["group"] for row in document["groups"]]
+    read = 0
+    assert groups == ["signals", "model", "mandate", "costs"]
+    assert next(line for line in lines if line.split()[:1] == ["change"]).split() == ["change", *groups, "lots"]
+    for row in document["weights"]:
+        at = next(at for at, line in enumerate(lines) if line.split()[:1] == [row["instrument"]])
+        if all(abs(value) >= 1e-6 for end in ("parts", "least", "most") for value in row[end].values()):
+            for line, end in zip(lines[at + 1 : at + 3], ("least", "most"), strict=True):
+                assert [float(cell) for cell in line.split()[-4:]] == [round(100 * row[end][one], 2) for one in groups]
+                read += 1
+    assert read >= 4
+
+
 def test_two_plans_on_disk_are_side_by_side_and_no_cause_is_guessed(run: Run, valid: Valid) -> None:
     run("rebalance", NOTE, "--out", "one")
     run("rebalance", NOTE, *CHANGES, "--out", "two")
@@ -131,6 +155,30 @@ def test_runs_of_a_ledger_are_compared_by_what_was_recorded(run: Run, valid: Val
     assert [row["group"] for row in changed["groups"]] == ["mandate"]
     assert refusal(run, "one", "three")[0][1].startswith("is nothing here, and no run of ledger.db: ")
     assert refusal(run, "one", "two", "--account", "other")[0] == ("--account", "one is of account main")
+
+
+def test_a_recorded_run_is_solved_again_where_something_else_would_make_it_now(
+    run: Run, valid: Valid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("rebalance", NOTE, "--record", "--run-id", "one").exit_code == 0
+    with monkeypatch.context() as before:
+        before.setattr(record, "versions", lambda: {"cvxpy": "0.9"})
+        assert run("rebalance", NOTE, *CHANGES, "--record", "--run-id", "old").exit_code == 0
+    solved = list[tuple[str, ...]]()
+    of_book = _Worth.of_book
+
+    def counted(worth: _Worth, book: Book, mix: Collection[str], **further: bool) -> Vector:
+        solved.append(tuple(mix))
+        return of_book(worth, book, mix, **further)
+
+    monkeypatch.setattr(_Worth, "of_book", counted)
+    compared(run, valid, "one", "old")
+    assert solved[0] == tuple(GROUPS)  # of the two that which is of other versions, and six between
+    assert len(solved) == 7
+
+    solved.clear()
+    compared(run, valid, "one", "--set", "mandate.max_weight=0.15")
+    assert not solved
 
 
 def test_nothing_is_said_to_differ_where_nothing_does(run: Run, valid: Valid) -> None:

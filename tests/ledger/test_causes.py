@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from allocator.book.book import Book
-from allocator.ledger.causes import COMPARED, Causes, _Worth, steps_by_group
+from allocator.ledger.causes import COMPARED, Causes, SolvedTargets, _Worth, steps_by_group
 from allocator.ledger.comparison import compare_plans
 from allocator.ledger.input_groups import GROUPS, MixedBooks
+from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.types import Matrix
 from tests.ledger.book_pairs import book_of_one_name, changed_book, planned
@@ -146,8 +147,19 @@ def test_a_mix_is_the_book_that_somebody_would_write() -> None:
     worth = _Worth((*books.one.instruments, "USD"))
 
     for groups in (("mandate",), ("signals", "costs")):
-        written = worth.of_plan(planned("note", groups))
+        plan = planned("note", groups)
+        written = worth.of_solved(plan.book, groups, SolvedTargets.of_plan(plan))
         assert np.abs(worth.of_book(books.book(groups), groups) - written).max() < 1e-9
+
+
+@pytest.mark.parametrize("folder", ["note", "approval"])
+def test_targets_of_a_document_are_worth_what_solving_their_book_gives(folder: str) -> None:
+    plan = planned(folder)
+    worth = _Worth((*plan.book.instruments, "USD"))
+
+    recorded = worth.of_solved(plan.book, (), SolvedTargets.of_document(plan_document(plan)))
+
+    assert np.abs(recorded - worth.of_book(plan.book, ())).max() < 1e-6
 
 
 # Where a book between has no plan.

@@ -19,6 +19,7 @@ from allocator.ledger import ledger as module
 from allocator.ledger.ledger import Ledger, find_ledger
 from allocator.ledger.record import approve, history_document
 from tests.ledger.places import TABLES, Place, Sample, some_byte_changed
+from tests.package.test_architecture import SLOW, SOLVERS, loaded_by
 from tests.thoroughness import count
 
 
@@ -237,6 +238,14 @@ def test_a_history_is_read_from_the_index_and_from_no_document(place: Place, sam
     assert [(run["run_id"], run["approvals"]) for run in document["runs"]] == [("day-1", 1), ("day-2", 0), ("day-3", 1)]
     assert document["runs"][0]["book"] == sample.document["book"]["name"]
     assert document["runs"][0]["orders"] == len(sample.document["orders"])
+
+
+def test_reading_a_ledger_waits_for_nothing_that_makes_plans(tmp_path: Path, sample: Sample, root: Path) -> None:
+    place = str(tmp_path / "ledger.db")
+    sample.record(find_ledger(place), "one")
+
+    for command in (["history"], ["show", "one"], ["verify"], ["approve", "one", "--note", "Ann: fine"]):
+        assert loaded_by(root, *command, "--ledger", place) & (SLOW | SOLVERS) == {"sqlalchemy"}
 
 
 def test_a_ledger_of_another_format_is_refused_and_left_as_it_is(place: Place, sample: Sample) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import Result
 
+from allocator.importers import addresses
+from allocator.ledger import ledger
 from tests.fuzz.killing import faults_of_pair
-from tests.ledger.places import Place, new_place
+from tests.ledger.places import Place, Sample, new_place
 from tests.thoroughness import some
 
 if TYPE_CHECKING:
@@ -175,6 +178,56 @@ def test_a_run_folder_of_before_is_shown_and_recorded_as_it_is(listed: Folder, r
     assert valid(done(run("show", "old", "--json")).stdout, "recorded_run")["plan"] == json.loads(plan)
     assert Path("runs", "old", "plan.json").read_bytes() == plan
     done(run("replay", "old"))
+
+
+def test_a_folder_of_a_run_stays_whole_where_it_is_exported_to_after_approval(listed: Folder, run: Run) -> None:
+    done(run("rebalance", listed.path, "--run-id", "one", "--out", "runs", "--record"))
+    done(run("approve", "one", "--note", "Ann: fine"))
+    done(run("export", "one", "--out", "runs/one"))
+
+    assert "Ann: fine" in Path("runs", "one", "receipt.json").read_text(encoding="utf-8")
+    done(run("show", "runs/one"))
+    assert "already done" in done(run("rebalance", listed.path, "--run-id", "one", "--out", "runs", "--record")).stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["show {}", "replay {}", "history --ledger {}", "apply {} --book .", "compare {} one"]
+)
+def test_a_name_that_no_file_can_have_is_refused_like_any_other(listed: Folder, run: Run, command: str) -> None:
+    done(run("rebalance", listed.path, "--record", "--run-id", "one"))
+
+    assert run(*command.format("x" * 300).split()).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["history", "show one", "verify", "replay one", "approve one --note x", "apply one --book {}", "export one --out x",
+     "compare one {}", "rebalance {} --record", "check {} --set mandate.turnover_budget={{share=0.4,months=12}}"],
+)  # fmt: skip
+def test_who_has_not_installed_what_a_ledger_wants_is_told_what_to_install(
+    listed: Folder, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    Path("ledger.db").write_bytes(b"")
+    of_it = [name for name in sys.modules if name.startswith("sqlalchemy.")]
+    for name in ("sqlalchemy", "allocator.ledger.tables", *of_it):
+        monkeypatch.setitem(sys.modules, name, None)
+    answer = run(*command.format(listed.path).split())
+
+    assert answer.exit_code == 3, answer.output
+    assert "pip install 'portfolio-allocator[sql]'" in " ".join(answer.stderr.split())
+
+
+def test_the_cure_of_a_ledger_that_may_only_be_read_is_for_who_wants_to_write(
+    place: Place, sample: Sample, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample.record(place.ledger, "one")
+    engine = addresses.sqlite_engine
+    monkeypatch.setattr(ledger, "sqlite_engine", lambda path, _: engine(path, "ro"))  # nobody may write to the file
+    read_only = f"{place.stated}%20-cdefault_transaction_read_only%3Don" if place.server else place.stated
+    answer = run("approve", "one", "--note", "Ann: fine", "--ledger", read_only)
+
+    assert answer.exit_code == 3
+    assert "let this user write to it, or name another ledger" in " ".join(answer.stderr.split())
 
 
 def test_a_name_that_the_ledger_gives_itself_is_refused(listed: Folder, run: Run) -> None:
@@ -416,7 +469,15 @@ def test_orders_are_written_in_the_columns_of_an_order_system_and_no_cell_runs(
         ('columns = { "" = "instrument", B = "side", C = "quantity" }', "a column without a visible name"),
         ('sides = { sell = "X", buy = "X" }\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "tell both"),
         ('file = "orders.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "there in any case"),
-        ('file = "../up.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }', "orders.file"),
+        (
+            'file = "../up.csv"\ncolumns = { A = "instrument", B = "side", C = "quantity" }',
+            "must name a .csv file beside orders.csv (got '../up.csv') write for example order_system.csv",
+        ),
+        ('columns = { A = "instrument", "A " = "side", C = "quantity" }', "two columns that blanks alone tell apart"),
+        (
+            'columns = { A = "instrument", B = "side", C = "quantity", D = { text = "\\u0001" } }',
+            "no order system reads",
+        ),
         ("", "columns"),
     ],
 )
@@ -551,6 +612,8 @@ def test_a_full_disk_leaves_the_ledger_whole_and_no_orders(listed: Folder, run: 
         ('url = "postgresql+psycopg://ann:s3cret@h/d"', "holds a password"),
         ('url = "mysql://h/d"', "must begin with sqlite:/// or postgresql+psycopg://"),
         ("require_aproval = true", "did you mean 'require_approval'?"),
+        ('path = ""', "write for example ledger.db"),
+        ('path = "sqlite:///a.db"', "write it as url = …, instead of path"),
     ],
 )
 def test_a_ledger_that_the_book_misstates_is_refused_with_the_cure(

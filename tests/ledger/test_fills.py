@@ -156,6 +156,61 @@ def test_a_fill_that_is_of_no_order_is_refused_and_nothing_is_written(
     assert find_ledger("ledger.db").applied() == []
 
 
+@pytest.mark.parametrize(
+    ("columns", "line", "told"),
+    [
+        ("symbol,symbol,side,quantity,price", "{name},META,{side},1,{price}", "instrument may be any of 'symbol'"),
+        (
+            "symbol,side,quantity,filled,price",
+            "{name},{side},2,1,{price}",
+            "quantity may be any of 'quantity', 'filled'",
+        ),
+        ("symbol,side,qty,price,avg price", "{name},{side},1,1,{price}", "price may be any of 'price', 'avg price'"),
+        ("symbol,side,quantity,price", "{name},{side},1,065,{price}", "has more cells than the columns have names"),
+        ("symbol,side,quantity,price", "{name},{side},1,{price}00", "is more than 20 times the {price} USD"),
+        ("symbol,side,quantity,price", "{name},{side},1,1e29", "must be below 1e15"),
+        ("symbol,side,quantity,price", "{name},{side},1e27,{price}", "must be below 1e15"),
+        ("symbol,side,quantity,price,fee", "{name},{side},1,{price},1e28", "and no cost"),
+        ("symbol,side,quantity,price,cost", "{name},{side},10,{price},{ten}", "is what the fill is worth, and no cost"),
+        ("symbol,side,quantity,price,status", "{name},{side},1,{price},Cancelled", "is no fill (got 'Cancelled')"),
+        (
+            "symbol,side,quantity,price,account",
+            "{name},{side},1,{price},other",
+            "is another account than the run's, 'main'",
+        ),
+        (
+            "symbol,side,quantity,price,account",
+            "{name},{side},1,{price},U1\n{name},{side},1,{price},U2",
+            "are 2, and none",
+        ),
+    ],
+)
+def test_what_a_confirmation_leaves_open_is_refused_and_nothing_is_written(
+    ordered: Path, run: Run, columns: str, line: str, told: str
+) -> None:
+    table = ordered / "holdings.csv"
+    table.write_text(table.read_text(encoding="utf-8") + "other,USD,1,1,USD,0.01\n", encoding="utf-8")
+    done(run("rebalance", ordered, "--account", "main", "--record", "--run-id", "two"))
+    order, before = rows(Path("out", "one", "orders.csv"))[0], table.read_bytes()
+    words = {"name": order["instrument"], "side": order["side"], "price": order["price"],
+             "ten": 10 * Decimal(order["price"])}  # fmt: skip
+    Path("fills.csv").write_text(f"{columns}\n{line.format(**words)}\n", encoding="utf-8")
+    answer = run("apply", "two", "--book", ordered, "--fills", "fills.csv")
+
+    assert answer.exit_code == 3
+    assert told.format(**words) in " ".join(answer.stderr.split())
+    assert table.read_bytes() == before
+    assert find_ledger("ledger.db").applied() == []
+
+
+def test_an_account_number_of_the_broker_is_told_and_stands_in_no_way(ordered: Path, run: Run, valid: Valid) -> None:
+    one = rows(Path("out", "one", "orders.csv"))[0]
+    line = f"{one['instrument']},{one['side']},{one['quantity']},{one['price']},Filled,U1"
+    Path("fills.csv").write_text(f"Symbol,Side,Quantity,Price,Status,Account\n{line}\n", encoding="utf-8")
+    told = valid(done(run("apply", "one", "--book", ordered, "--fills", "fills.csv", "--json")).stdout, "apply")
+    assert (told["fills"], told["not_read"]) == (1, ["Account"])
+
+
 def test_every_fault_of_a_confirmation_is_told_at_once(ordered: Path, run: Run) -> None:
     text = "instrument,side,quantity,price,cost\nNVDIA,buy,1,1,0\nMETA,hold,x,1,-2\n"
     Path("fills.csv").write_text(text, encoding="utf-8")
@@ -259,6 +314,73 @@ def test_a_ledger_that_fails_at_the_end_puts_the_table_back(
     assert (ordered / "holdings.csv").read_bytes() == before
     monkeypatch.setattr(Ledger, "add", add)
     done(run("apply", "one", "--book", ordered))
+
+
+def test_an_answer_that_is_lost_after_the_commit_is_asked_for_again(
+    ordered: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, add, application = (ordered / "holdings.csv").read_bytes(), Ledger.add, Ledger.application
+
+    def lost(ledger: Ledger, *arguments: Any) -> None:
+        add(ledger, *arguments)
+        raise BadInput.of("ledger", "the database refuses it: the connection was closed", "look at the database")
+
+    def away(*_: Any) -> None:
+        raise BadInput.of("ledger", "the database cannot be reached", "look at the database")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "add", lost)
+        done(run("apply", "one", "--book", ordered))
+    written = (ordered / "holdings.csv").read_bytes()
+    assert written != before
+    assert find_ledger("ledger.db").run("one") is not None
+
+    (ordered / "holdings.csv").write_bytes(before)
+    done(run("rebalance", ordered, "--record", "--run-id", "two"))
+    with monkeypatch.context() as patched:  # and where nobody can be asked, the same command finds what it wrote
+        patched.setattr(Ledger, "add", lambda *arguments: (arguments[-1](), away()))
+        patched.setattr(Ledger, "application", away)
+        answer = run("apply", "two", "--book", ordered)
+    assert answer.exit_code == 3
+    assert "repeat the command when the ledger answers" in " ".join(answer.stderr.split())
+    assert (ordered / "holdings.csv").read_bytes() == written
+    assert Ledger.application is application
+    done(run("apply", "two", "--book", ordered))
+    assert (ordered / "holdings.csv").read_bytes() == written
+    assert len(find_ledger("ledger.db").applied()) == 2
+
+
+def test_of_two_runs_of_the_same_holdings_that_are_applied_at_once_one_is_refused(
+    ordered: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(run("rebalance", ordered, "--record", "--run-id", "two", "--set", "mandate.max_weight=0.11"))
+    add = Ledger.add
+
+    def after_the_other(ledger: Ledger, *arguments: Any) -> Any:
+        monkeypatch.setattr(Ledger, "add", add)
+        done(run("apply", "two", "--book", ordered))  # between the look at the table and the lock of the ledger
+        return add(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "add", after_the_other)
+    answer = run("apply", "one", "--book", ordered)
+
+    assert answer.exit_code == 3
+    assert "is not what run 'one' was made from" in answer.stderr
+    assert [one["run_id"] for one in find_ledger("ledger.db").applied()] == ["two"]
+
+
+def test_a_run_that_was_applied_is_told_from_others(ordered: Path, run: Run, valid: Valid) -> None:
+    done(run("rebalance", ordered, "--record", "--run-id", "scheduled:2026-11-21T00:00:00+00:00"))
+    done(run("apply", "one", "--book", ordered))
+    history = valid(done(run("history", "--json")).stdout, "history")
+    assert [one["applied"] for one in history["runs"]] == [True, False]
+    shown = valid(done(run("show", "one", "--json")).stdout, "recorded_run")["applied"]
+    assert (shown["sequence"], shown["turnover"]) == (3, history["runs"][0]["turnover"])
+    assert "Applied 20" in done(run("show", "one")).stdout
+    lines = done(run("history")).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[2:4]] == ["one", "scheduled:2026-11-21T00:00:00+00:00"]
+    assert lines[2].rstrip().endswith("applied")
 
 
 def test_a_run_that_nobody_approved_is_not_applied_where_the_book_wants_it(listed: Folder, run: Run) -> None:

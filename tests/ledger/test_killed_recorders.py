@@ -23,7 +23,7 @@ import pytest
 
 from allocator.__main__ import main
 from tests.fuzz.killing import environment, faults_of_pair
-from tests.ledger.places import BOOK, Place
+from tests.ledger.places import BOOK, Place, Sample
 from tests.thoroughness import THOROUGH, count
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has them")
@@ -115,6 +115,46 @@ def test_the_command_killed_at_any_time_leaves_a_whole_ledger_and_no_orders_with
     assert any(code < 0 for code in codes)
     assert os.waitstatus_to_exitcode(os.waitpid(start(command), 0)[1]) == 0
     assert faults(place, out) == []
+
+
+def test_apply_killed_at_any_time_leaves_one_table_or_the_other_and_is_finished_by_the_same_command(
+    place: Place, tmp_path: Path, sample: Sample
+) -> None:
+    book, chance = tmp_path / "book", random.Random(26)
+    shutil.copytree(BOOK, book)
+    table = book / "holdings.csv"
+    before, found, codes = table.read_bytes(), dict[int, str](), list[int]()
+
+    def applied(run_id: str) -> int:
+        return forked(["apply", run_id, "--book", str(book), "--ledger", place.stated])
+
+    sample.record(place.ledger, "whole")
+    begun = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(applied("whole"), 0)[1]) == 0
+    whole, after = time.monotonic() - begun, table.read_bytes()
+    assert after != before
+    for number in range(count(100, 12)):
+        table.write_bytes(before)
+        sample.record(place.ledger, f"day-{number}")
+        child = applied(f"day-{number}")
+        if number % 2:  # from the moment that the table is another
+            while table.read_bytes() == before and not os.waitid(os.P_PID, child, _ENDED):
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.02))
+        else:
+            time.sleep(chance.uniform(0.3, 1.05) * whole)
+        os.kill(child, signal.SIGKILL)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        if table.read_bytes() not in (before, after):
+            found[number] = "neither table"
+        again = os.waitstatus_to_exitcode(os.waitpid(applied(f"day-{number}"), 0)[1])
+        if (again, table.read_bytes()) not in ((0, after), (3, after)):  # 3: it was recorded when it was killed
+            found[number] = f"then {again}"
+
+    assert found == {}
+    assert any(code < 0 for code in codes)
+    assert [one["run_id"] for one in place.ledger.applied()] == ["whole", *(f"day-{n}" for n in range(len(codes)))]
+    assert place.ledger.verify().faults == []
 
 
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT

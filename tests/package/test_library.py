@@ -264,3 +264,39 @@ def test_every_public_name_is_there_and_no_other_is() -> None:
     assert [name for name in allocator.__all__ if not hasattr(allocator, name)] == []
     with pytest.raises(AttributeError, match="no attribute 'optimise'"):
         allocator.optimise  # noqa: B018
+
+
+LIGHTLY = """
+import sys
+from threading import Thread
+from allocator.types import DeferredModule
+
+cp, found = DeferredModule("cvxpy"), []
+
+def meanwhile():
+    import scipy.stats
+    while not found:  # whenever it comes, it gets what it asks for
+        found.append(scipy.stats.norm.cdf(0.0))
+
+if "at once" in sys.argv:
+    other = Thread(target=meanwhile)
+    other.start()
+cp.Variable
+if "at once" in sys.argv:
+    other.join()
+else:
+    assert "scipy.stats" not in sys.modules
+    meanwhile()
+import numpy as np
+import scipy.stats
+assert found == [0.5] and scipy.stats.norm.__module__.startswith("scipy")
+entropy = cp.quantum_rel_entr(np.diag([0.5, 0.5]), np.diag([0.25, 0.75])).value
+assert abs(entropy - 0.5 * np.log(2) - 0.5 * np.log(2 / 3)) < 1e-9, entropy
+"""
+
+
+@pytest.mark.parametrize("way", ["alone", "at once"])
+def test_cvxpy_is_imported_without_the_statistics_that_one_of_its_atoms_wants(way: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHTLY, way], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

@@ -285,7 +285,7 @@ FIGURE = (
     ),
     Edit(
         "allocator/plan/plan.py",
-        "        costs=trade.costs / before,\n        buckets=buckets,",
+        "        costs=trade.costs / before,\n        buckets={},",
         "        largest_weight=float(trade.weights.max()),\n",
     ),
 )

@@ -198,7 +198,7 @@ CHECKS = (
     *looked_at(check_scenarios),
     *looked_at(rules.check_bucket_names, rules.check_buckets_and_groups, rules.check_ratios),
     *looked_at(rules.check_bands, needs="exposures"),
-    *looked_at(rules.check_tiers, rules.check_lists),
+    *looked_at(rules.check_tiers, rules.check_lists, rules.check_few_names),
     *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
     *looked_at(check_growth, needs="exposures"),
     *looked_at(check_utility, check_draws, stress.check_stress_ranges, question.check_question),

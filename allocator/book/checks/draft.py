@@ -89,6 +89,11 @@ class Draft:
         return exposures.loc[exposures["bucket"] != "cash"]
 
     @cached_property
+    def risky_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(map(str, self.risky["instrument"]))
+
+    @cached_property
     def cash(self) -> frozenset[str]:
         """The instruments that are cash; none where exposures.csv is not there."""
         if "exposures" not in self.tables:

@@ -323,7 +323,7 @@ def check_views(draft: Draft) -> Iterator[Breach]:
             if key in known:
                 yield from unknown_names((), [value], known[key], key, at=place)
             if key == "bucket" and everyone is not None and value in known[key]:
-                if not bucket_counts(everyone, value).any():
+                if not bucket_counts(everyone, value)[0].any():
                     yield setting_breach(place, value, "has no names in exposures.csv", "name one that has some")
             elif key == "group" and isinstance(shares := settings.groups.get(value), dict) and not any(shares.values()):
                 yield setting_breach(place, value, "has no member with a share above 0", "give it one")

@@ -19,6 +19,7 @@ from allocator.settings.settings import EARLIER_SHARES, Settings, share_columns
 from allocator.settings.stress import joined_shocks
 from allocator.tables import read_contract
 from allocator.tables.schema import UNCLASSIFIED
+from allocator.types import Vector
 
 _CASH_RULES = ("cash has rules of its own", "use mandate.min_cash and mandate.max_cash")
 _UNKNOWN = "instrument in exposures.csv"
@@ -101,14 +102,17 @@ def bucket_column_breaches(settings: Settings, table: str, columns: Sequence[str
             yield Breach.of(table, f"says what {own} says", "keep one of the two columns", column=column)
 
 
-def bucket_counts(exposures: pd.DataFrame, bucket: str) -> pd.Series[float]:
-    """How much of each row counts towards a bucket: its share where that is given, else all or nothing by the label."""
-    counts = (exposures["bucket"].to_numpy(dtype=object) == bucket).astype(np.float64)
-    column = next((column for column in share_columns(bucket) if column in exposures), None)
-    if column is not None:
-        shares = exposures[column].to_numpy(dtype=np.float64)
-        counts = np.where(np.isnan(shares), counts, shares)
-    return pd.Series(counts, index=exposures.index)
+def bucket_counts(exposures: pd.DataFrame, *buckets: str) -> list[Vector]:
+    """How much of each row counts towards buckets: its share where that is given, else all or nothing by the label."""
+    labels, found = exposures["bucket"].to_numpy(dtype=object), list[Vector]()
+    for bucket in buckets:
+        counts = (labels == bucket).astype(np.float64)
+        column = next((column for column in share_columns(bucket) if column in exposures), None)
+        if column is not None:
+            shares = exposures[column].to_numpy(dtype=np.float64)
+            counts = np.where(np.isnan(shares), counts, shares)
+        found.append(counts)
+    return found
 
 
 def check_cash_shares(draft: Draft) -> Iterator[Breach]:
@@ -232,6 +236,28 @@ def check_limits(draft: Draft) -> Iterator[Breach]:
                 yield setting_breach(f"{key}.set", reach.set, rule, cure)
 
 
+def check_few_names(draft: Draft) -> Iterator[Breach]:
+    """That a few names are chosen for one decision, and that a name can be held with the least that is wanted of it."""
+    mandate = draft.settings.mandate
+    few = {"max_names": mandate.max_names, "min_position": mandate.min_position or None}
+    stated = {f"mandate.{key}": value for key, value in few.items() if value is not None}
+    for key, value in stated.items():
+        if draft.settings.horizon.reviews:
+            rule = "is of one decision, and horizon.reviews re-optimise at later ones"
+            yield setting_breach(key, value, rule, "remove the reviews, or the rule")
+        elif not mandate.traits.few_names:
+            rule = f"is not known with objective = '{mandate.objective}', where hindsight would choose names too"
+            yield setting_breach(key, value, rule, "use 'return_minus_risk', or remove the rule")
+    least, caps = mandate.min_position or 0.0, {"max_weight": mandate.max_weight}
+    caps |= {f"weights.{name}": limits.max for name, limits in mandate.weights.items()}
+    for rule, cap in caps.items():
+        if cap is not None and 0 < cap < least and rule not in mandate.tiers:
+            of = f"mandate.{rule}{'' if rule == 'max_weight' else '.max'} = {cap:g}"
+            cure = f"lower it to {cap:g}, or raise {of.partition(' = ')[0]}"
+            cure += "" if rule == "max_weight" else f"; 0 forbids {rule.removeprefix('weights.')}"
+            yield setting_breach("mandate.min_position", f"{least:g}", f"must not be above {of}", cure)
+
+
 def check_rule_names(draft: Draft) -> Iterator[Breach]:
     """That what rules name is in exposures.csv."""
     mandate, issuers = draft.settings.mandate, {*draft.risky["issuer"]}
@@ -251,13 +277,12 @@ def _no_instruments(
     draft: Draft, place: tuple[str, ...], names: Iterable[str], *, at: str | None = None
 ) -> Iterator[Breach]:
     """Names that are no instrument, and cash, which is one and yet counts in no rule but its own."""
-    risky = list(draft.risky["instrument"])
-    known = {*risky}
+    known = {*draft.risky_names}
     for name in names:
         if name in draft.cash:
             yield setting_breach(at or dotted_key(*place, name), name, *_CASH_RULES)
         elif name not in known:
-            yield from unknown_names(place, [name], risky, _UNKNOWN, at=at)
+            yield from unknown_names(place, [name], draft.risky_names, _UNKNOWN, at=at)
 
 
 def check_members(draft: Draft) -> Iterator[Breach]:
@@ -296,7 +321,7 @@ def _uncounted(draft: Draft, name: str, kind: str) -> str | None:
         members = draft.settings.groups.get(name)
         none = isinstance(members, dict) and bool(members) and not any(members.values())
         return "give a member a share above 0, or remove the rule" if none else None
-    if name not in draft.settings.buckets.names or (bucket_counts(draft.risky, name) > 0).any():
+    if name not in draft.settings.buckets.names or (bucket_counts(draft.risky, name)[0] > 0).any():
         return None
     return "correct the labels and shares of exposures.csv, or remove the rule"
 

@@ -77,7 +77,7 @@ def check_shocks(draft: Draft) -> Iterator[Breach]:
             rule = "is a limit on what prices lose at once, and this shock does not move prices only"
             yield setting_breach(place, name, rule, _PRICES_ALONE)
     if "exposures" in draft.tables:
-        names, signals = tuple(map(str, draft.risky["instrument"])), draft.tables.get("signals")
+        names, signals = draft.risky_names, draft.tables.get("signals")
         there = BookNames(settings, names, draft.cash, tuple(draft.factors), draft.risky, signals)
         for name, shock in shocks.items():
             yield from check_shock(there, name, shock)
@@ -104,7 +104,7 @@ def check_shock(there: BookNames, name: str, shock: ShockSection) -> Iterator[Br
     for own in shock.expect:
         yield from _no_name((*place, "expect"), own, there.cash, there.known, "instrument, bucket or group")
         is_bucket = own in there.settings.buckets.names and own not in (*there.instruments, *there.settings.groups)
-        if is_bucket and not (bucket_counts(there.exposures, own) > 0).any():
+        if is_bucket and not (bucket_counts(there.exposures, own)[0] > 0).any():
             yield _nobody(there, dotted_key(*place, "expect", own), own)
 
 
