@@ -2,7 +2,7 @@
 #   make rebalance   the plan of the sample book (BOOK=folder for another one)
 #   make test        linters, types, tests and the wheel in an empty environment; pytest's summary is the last line
 # Also: make thorough (every random case, every processor's kernels, a busy machine, the lowest versions, later Pythons),
-# make lowest, make lint, make schemas, make picture, make bench, make constraints, make clean. PYTHON=… names the interpreter to use.
+# make lowest, make lint, make schemas, make picture, make bench (BENCH=--large), make claims, make constraints, make clean. PYTHON=… names the interpreter to use.
 
 BOOK ?= data/listed
 VENV := .venv
@@ -31,7 +31,7 @@ define MAKE_ENVIRONMENT
 	@touch $(1)/.made
 endef
 
-.PHONY: rebalance test thorough lowest lint schemas picture bench constraints clean python
+.PHONY: rebalance test thorough lowest lint schemas picture bench claims constraints clean python
 
 rebalance: $(VENV)/.installed
 	@$(RUN) cli.py rebalance $(BOOK)
@@ -69,8 +69,26 @@ schemas: $(VENV)/.dev
 picture: $(VENV)/.dev
 	@$(RUN) cli.py beliefs data/note --plot docs/beliefs.svg
 
-bench: $(VENV)/.dev
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(RUN) "$$script"; done
+# Our calls, the bare solvers and the peers on the same data, and docs/performance.md of what came out.
+bench: build/peers/.made
+	@build/peers/bin/python benchmarks/bench.py $(BENCH)
+	@build/peers/bin/python benchmarks/page.py
+
+# The peers live apart from the project, each in the version that is named here: one that cannot be installed is left
+# out, and its rows say so.
+PEERS := skfolio==1.12.2 PyPortfolioOpt==1.6.0 cvxportfolio==1.5.1 Riskfolio-Lib==7.4.0 osqp==1.1.3
+build/peers/.made: pyproject.toml constraints.txt
+	@python=$$($(FIND_PYTHON)) && mkdir -p build && "$$python" -m venv --clear build/peers
+	@build/peers/bin/python $(PIP_INSTALL) --constraint constraints.txt hatchling
+	@build/peers/bin/python $(PIP_INSTALL) --constraint constraints.txt --no-build-isolation --editable .
+	@for peer in $(PEERS); do build/peers/bin/python $(PIP_INSTALL) --constraint constraints.txt "$$peer" \
+	  || echo "make: $$peer could not be installed; its rows will say so" >&2; done
+	@touch $@
+
+# What else is claimed about time, a script each: `python benchmarks/axes.py`, and so on.
+CLAIMS := axes conflicts few_names outlook reasons reporting settled stress stress_model
+claims: $(VENV)/.dev
+	@set -e; for script in $(CLAIMS); do echo "== $$script"; $(RUN) "benchmarks/$$script.py"; done
 
 python:
 	@$(FIND_PYTHON)

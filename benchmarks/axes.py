@@ -1,6 +1,6 @@
 """A set of two axes re-solved beside one set over all scenarios: target at most 1.3 times as long.
 
-`python benchmarks/axes.py [count ...]`, N = 100 and 500. The mandate of `rebalance.py` with two answers of two regimes.
+`python benchmarks/axes.py [count ...]`, N = 100 and 500. The mandate of `questions.py` with two answers of two regimes.
 Total variation on both axes goes the fast way (`ParametricSolver`, answers proved), beside total variation over all
 scenarios; relative entropy on the answers is solved by `Program`, beside relative entropy. Processor time, every
 question asked of both in turn, so that the ratios are of one run; read these, machines differ. Then `allocator caution`
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 # beside this script
-from rebalance import settings, tables
+from questions import settings, tables
 
 from allocator.ambiguity.balls import TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler

@@ -22,7 +22,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from special import tail_question
+from questions import tail_question
 
 from allocator.ambiguity.balls import Singleton
 from allocator.few_names.relaxations import choose_names
@@ -65,8 +65,8 @@ def variance(seed: int, least: float) -> tuple[Position, Outlook, Mandate]:
 
 
 def tails(weight: float, least: float) -> None:
-    """A row of a tail: the mandate of `special.py` with caps of 20 % and few names."""
-    staged, _ = tail_question(392, 10_000)
+    """A row of a tail: the mandate of `questions.py` with caps of 20 % and few names."""
+    staged, _ = tail_question(392, 10_000, np.random.default_rng(7))
     names, start = 392, Position(np.zeros(392), 1.0)
     labels = tuple(f"I{i}" for i in range(names))
     rules = (

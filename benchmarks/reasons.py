@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rebalance import settings, tables
+from questions import settings, tables
 
 from allocator.book.book import Book, from_frames
 from allocator.book.loading import load

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 # beside this script
-from rebalance import settings, tables
+from questions import settings, tables
 
 from allocator.book.book import Book, from_frames
 from allocator.book.loading import load

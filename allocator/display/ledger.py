@@ -365,8 +365,9 @@ def _parts(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, fu
         label = row.get("instrument") or _figure(row)
         made.add_row(label, *(_signed(value) for value in (row["b"] - row["a"], *row["parts"].values(), row["lots"])))
         if full and len(groups) > 1 and row.get("least"):
-            ends = (f"{_signed(row['least'][name])} … {_signed(row['most'][name])}" for name in names)
-            made.add_row("  in any order", "", *ends, "", style="dim")
+            ends = [[_signed(row[end][name]) for name in names] for end in ("least", "most")]
+            for told, cells in zip(("  in any order", "  to"), ends if any(map(any, ends)) else (), strict=False):
+                made.add_row(told, "", *cells, "", style="dim")
     made.add_row("moved", "", *(format_percent(group["moves"], 2) for group in groups), "", style="bold")
     if len(groups) > 1 and groups[0]["moves_least"] is not None:
         for label, key in (("  least", "moves_least"), ("  most", "moves_most")):

@@ -399,6 +399,6 @@ def _describe_names(plan: Plan) -> str:
     """How far any other choice of names can be better."""
     if (names := plan.names) is None:
         return ""
-    part = "" if names.of_objective is None else f" ({names.of_objective:.2%} of the objective)"
+    part = "" if names.of_objective is None else f" ({names.of_objective:z.2%} of the objective)"
     most = math.ceil(names.gap * 1e6) / 100
     return f" No other choice of names is better by more than {most:z.2f} bps{part}: {names.programs} programs."

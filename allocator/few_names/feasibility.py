@@ -26,7 +26,7 @@ from allocator.rules.epigraphs import ColumnLayout, Cuts, impact_cuts
 from allocator.rules.rows import FewNames, Position
 from allocator.types import Vector
 
-_NODES, _CUT_ROUNDS, _MET = 2_000, 30, 1e-8
+_NODES, _MOVES, _CUT_ROUNDS, _MET = 2_000, 100, 30, 1e-8
 _STEPS = 10_000
 """Parts of a least position that its fix is told to: a basis point of the account at most."""
 
@@ -51,7 +51,7 @@ class NamesProgram:
         kept: Collection[int] | None = None,
         choice: Choice | None = None,
         wish: Vector | None = None,
-        looser: int | None = None,
+        looser: Collection[int] = (),
     ) -> IntegerSolution:
         """A portfolio of few names that keeps the members `kept`, all if not said, and a choice; the one whose held
         names (N,) have the most of `wish`, or, without a wish, the fewest names; or of one member the least slack.
@@ -67,14 +67,15 @@ class NamesProgram:
         kept: Collection[int] | None,
         choice: Choice | None,
         wish: Vector | None,
-        looser: int | None,
+        looser: Collection[int],
     ) -> IntegerSolution:
         columns, names, total = self._columns, self._columns.names, self._columns.total
         wanted = set(range(len(self.members)) if kept is None else kept)
         linear = [row for i in self._linear_members if i in wanted for row in self.members[i].rows]
         slack = np.zeros(len(linear))
-        if looser is not None and looser in self._linear_members:
-            slack = np.where(np.isin(linear, self.members[looser].rows), -self.members[looser].size, 0.0)
+        for member in looser:
+            if member in self._linear_members:
+                slack = np.where(np.isin(linear, self.members[member].rows), -self.members[member].size, slack)
         own, low, high = columns.equations(self._epigraphs)
         one = sp.csr_array(sp.eye_array(names))
         holding, before = columns.holding(one), columns.start.holdings
@@ -91,22 +92,25 @@ class NamesProgram:
         ]
         lower, upper = columns.bounds(self._epigraphs)
         for at, epigraph in zip(self._convex_members, self._epigraphs, strict=True):
-            upper[epigraph.column] = 0.0 if at in wanted and at != looser else np.inf
+            upper[epigraph.column] = 0.0 if at in wanted and at not in looser else np.inf
         held = np.zeros(names) if choice is None else choice.held.astype(float)
         costs = np.zeros(total + names + 1)
         costs[total : total + names] = 1.0 if wish is None else -wish
-        if looser is not None:
-            costs[:], costs[-1] = 0.0, 1.0
-            if looser not in self._linear_members:
-                costs[self._epigraphs[self._convex_members.index(looser)].column] = 1.0
+        gap = 0.5 if wish is None else 0.1
+        if looser:
+            costs[:], costs[-1], gap = 0.0, 1.0, 1e-4
+            for member in looser:
+                if member not in self._linear_members:
+                    costs[self._epigraphs[self._convex_members.index(member)].column] = 1.0
         program = IntegerProgram(
             objective=costs,
             blocks=tuple(block for block in blocks if block.coefficients.shape[0]),
             lower=np.concatenate([lower, held, [0.0]]),
             upper=np.concatenate([upper, np.ones(names) if choice is None else 1.0 - choice.out, [np.inf]]),
             integral=np.concatenate([np.zeros(total), np.ones(names), [0.0]]),
+            gap=gap,
         )
-        return program.solve(Work(_NODES, TimeLimit("", None)))
+        return program.solve(Work(_MOVES if looser else _NODES, TimeLimit("", None)))
 
     @property
     def _convex_members(self) -> list[int]:
@@ -151,7 +155,7 @@ def names_conflict(start: Position, outlook: Outlook, stated: Mandate) -> Infeas
         return None
     kept = irreducible(asked.everything, asked.impossible)
     labels = [asked.label(member) for member in kept]
-    moves = [move for member in kept if (move := asked.move(member)) is not None]
+    moves = [move for group in asked.by_key(kept) if (move := asked.move(group)) is not None]
     return Infeasible(describe_conflict(labels), labels, [describe_fix(move, labels) for move in moves], moves=moves)
 
 
@@ -188,7 +192,7 @@ class _Conflict:
                 wanted |= rule.few_names
         return wanted
 
-    def _solve(self, few: FewNames, kept: Collection[int], looser: int | None = None) -> IntegerSolution:
+    def _solve(self, few: FewNames, kept: Collection[int], looser: Collection[int] = ()) -> IntegerSolution:
         return self._program.solve(few, [member for member in kept if member < self._own], looser=looser)
 
     def impossible(self, kept: Collection[int]) -> bool:
@@ -201,17 +205,31 @@ class _Conflict:
             return self._program.members[member].label
         return self._rules[member - self._own].limit_labels[0]
 
-    def move(self, member: int) -> Move | None:
-        """The least change of one member with which all others hold; None where none does."""
-        others = [other for other in self.everything if other != member]
+    def by_key(self, kept: Sequence[int]) -> list[list[int]]:
+        """The members of a conflict, those that one key states together, with all that it states."""
+        members = self._program.members
+        shared = [members[i].id.shared if i < self._own and members[i].has_limit else "" for i in kept]
+        found: dict[object, list[int]] = {}
+        for member, key in zip(kept, shared, strict=True):
+            several = key and shared.count(key) > 1
+            every = [i for i, one in enumerate(members) if one.id.shared == key and one.has_limit]
+            found.setdefault(key if several else member, every if several else [member])
+        return list(found.values())
+
+    def move(self, group: Sequence[int]) -> Move | None:
+        """The least change of the limits of one key with which all others hold; None where none was found."""
+        member = group[0]
+        others = [other for other in self.everything if other not in group]
         few = self._few(others)
         if member < self._own:
             one = self._program.members[member]
             if not one.has_limit:
                 return one_key_one_limit([one.at(None)]) if one.id.key and not self.impossible(others) else None
-            found = self._solve(few, self.everything, member)
-            limit = None if found.x is None else one.stated + one.sense * float(found.x[-1])
-            return None if limit is None else one_key_one_limit([one.at(limit)])
+            found = self._solve(few, self.everything, group)
+            if found.x is None:
+                return None
+            looser = (self._program.members[i] for i in group)
+            return one_key_one_limit([one.at(one.stated + one.sense * float(found.x[-1])) for one in looser])
         rule = self._rules[member - self._own]
         own = rule.few_names
         assert own is not None

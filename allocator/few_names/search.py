@@ -142,8 +142,8 @@ class _Search:
             if node is None and self.relaxation.nearest(choice, parts) is None:
                 continue
             bound = max(bound, self._pooled(choice))
-            if node is not None:
-                self._rounded(choice, node, parts)
+            if node is not None and not self._rounded(choice, node, parts):
+                continue
             if (name := self._branch(choice, node, parts)) is None:
                 if node is None or node.loss > bound + self.enough:  # all is said, and more is not known of it
                     given_up = min(given_up, bound)
@@ -222,8 +222,8 @@ class _Search:
                 least = between
         return np.where(choice.held, 1.0, np.maximum(parts(least), _LEAST_PART))
 
-    def _rounded(self, choice: Choice, node: Node, parts: Vector) -> None:
-        """The answer next to a node's, polished, and improved by exchanges."""
+    def _rounded(self, choice: Choice, node: Node, parts: Vector) -> bool:
+        """The answer next to a node's, polished, and improved by exchanges; whether there may be one at all."""
         most = int(min(self.few.most, len(parts)))
         order = np.lexsort((-np.round(node.holdings, 9), -np.round(parts, 6)))
         wanted = [name for name in order if choice.free[name] and node.holdings[name] > _SAME]
@@ -235,12 +235,15 @@ class _Search:
         for name in likely[: most - int(held.sum())]:
             held[name] = True
         found = self._polished(held)
-        if found is None and self.best is None and (near := self.relaxation.nearest(choice, parts)) is not None:
-            held = near
-            found = self._polished(held)
+        if found is None and self.best is None:
+            near = self.relaxation.nearest(choice, parts)
+            if near is None:
+                return False
+            held, found = near, self._polished(near)
         if found is not None and (self.best is None or found.loss < self.best.loss - _SAME):
             self.best, self.held = found, held
             self._climb()
+        return True
 
     def _climb(self) -> None:
         """Exchanges of one name for another, one more or one fewer, as long as one of the likeliest is better."""

@@ -118,9 +118,10 @@ class Ledger:
         Raises:
             BadInput: the database cannot be reached or refuses.
         """
-        from allocator.ledger.tables import ENTRIES, FORMAT, RUNS
 
         def write(connection: Connection) -> LedgerEntry:
+            from allocator.ledger.tables import ENTRIES, FORMAT, RUNS
+
             if kind == "run" and run_id is not None and (there := self._run(connection, run_id)) is not None:
                 return there
             if kind == APPLIED:
@@ -154,11 +155,12 @@ class Ledger:
         """How many runs there are, the `last` of them oldest first, each with how often it was approved and whether its
         trades were applied, and the head.
         """
-        from sqlalchemy import func, select
-
-        from allocator.ledger.tables import ENTRIES, RUNS
 
         def read(connection: Connection) -> tuple[int, list[Row], LedgerEntry | None]:
+            from sqlalchemy import func, select
+
+            from allocator.ledger.tables import ENTRIES, RUNS
+
             count = connection.scalar(select(func.count()).select_from(RUNS)) or 0
             columns = [column for column in RUNS.c if column.name != "format"]
             rows = connection.execute(select(*columns).order_by(RUNS.c.sequence.desc()).limit(last)).mappings()
@@ -189,11 +191,11 @@ class Ledger:
         Raises:
             BadInput: there is none, or it is not as it was recorded.
         """
-        from sqlalchemy import select
-
-        from allocator.ledger.tables import RUNS
-
         if (found := self.find(run_id)) is None:
+            from sqlalchemy import select
+
+            from allocator.ledger.tables import RUNS
+
             names = self._transaction(lambda connection: list(connection.scalars(select(RUNS.c.run_id))))
             cure = did_you_mean(run_id, names) if names else "`allocator rebalance BOOK --record` records one"
             raise BadInput([Breach("RUN", None, None, run_id, f"{self.shown} has no run of this name", cure)])
@@ -215,9 +217,10 @@ class Ledger:
 
     def applied(self) -> list[Row]:
         """What every entry about trades that were written into holdings says, oldest first."""
-        from allocator.ledger.tables import ENTRIES
 
         def read(connection: Connection) -> list[Row]:
+            from allocator.ledger.tables import ENTRIES
+
             rows = connection.execute(ENTRIES.select().where(ENTRIES.c.kind == APPLIED).order_by(ENTRIES.c.sequence))
             return [dict(self._sound(dict(row)).said) for row in rows.mappings()]
 

@@ -15,7 +15,7 @@ by one, they take it a hundred times as long.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +32,7 @@ from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.optimization.solve import Limits, Solver, solve_once
 from allocator.optimization.verification import CanonicalCheck
 from allocator.outlook.outlook import Outlook
+from allocator.outlook.scenario_tree import ScenarioTree
 from allocator.rules.convex import DecisionVariables
 from allocator.rules.rows import LinearRule, Position, RuleRows
 from allocator.types import DeferredModule, Vector
@@ -73,7 +74,7 @@ class TreeProgram:
     sets: tuple[cp.Parameter, ...]
     written: _Written | None = None
 
-    def write(self, staged: MultistageMandate, rows: LinearRows) -> None:
+    def write(self, staged: MultistageMandate, rows: TreeRows) -> None:
         """Let a kept one be of another tree of its shape, whose linear rows these are."""
         if self.written is not None:
             self.written.rows = rows
@@ -114,7 +115,7 @@ def tree_program(
     start: Position | Sequence[Position],
     shape: TreeShape = PLAIN,
     *,
-    rows: LinearRows | None = None,
+    rows: TreeRows | None = None,
     cuts: Sequence[Sequence[Vector]] | None = None,
 ) -> TreeProgram:
     """The program of a mandate over a tree from `start`; over a forest of all its trees, each from a start of its own.
@@ -125,7 +126,7 @@ def tree_program(
     """
     tree = staged.tree
     nodes, names = tree.growth.shape
-    stated = linear_rows(staged, start, shape) if rows is None else rows.as_ones()
+    stated = tree_rows(staged, start, shape) if rows is None else rows.as_ones()
     bought, sold = stated.tradable
     v = TreeVariables(
         tree,
@@ -165,7 +166,7 @@ def tree_program(
 def _cones(
     staged: MultistageMandate, v: TreeVariables, tradable: NDArray[np.bool_], trade_unit: float
 ) -> tuple[list[cp.Variable], list[cp.Constraint]]:
-    """What trades cost and the charges for risk where they are charged, in the order of `LinearRows`, and the cones of
+    """What trades cost and the charges for risk where they are charged, in the order of `TreeRows`, and the cones of
     both: of wealth at the end as it counts, `PathWealth.counted`, with a rotated cone a node.
     """
     nodes, aversion = v.tree.nodes, staged.utility.path_aversion
@@ -245,7 +246,7 @@ def _convex_rules(staged: MultistageMandate, v: TreeVariables, shape: TreeShape)
 
 
 @dataclass(frozen=True, eq=False)
-class LinearRows:
+class TreeRows:
     """`equations` @ x = `sides` and `limited` @ x ≤ `limits`, over x of holdings (D·N), purchases and sales of what may
     be traded, cash, wealth and wealth before trades (D each), wealth at the end (L), what trades cost (D), its powers
     where trades have impact, and charges for risk and what they move (D each) where it is charged.
@@ -254,6 +255,7 @@ class LinearRows:
     be zero leaves a program no interior, and an interior-point solver no way.
     """
 
+    shape: TreeShape
     tradable: tuple[NDArray[np.bool_], NDArray[np.bool_]]
     equations: sp.csr_array
     sides: Vector
@@ -265,19 +267,31 @@ class LinearRows:
         """Where its numbers are, as far as more than the tree decides it."""
         return (*self.tradable, self.limited.indptr, self.limited.indices)
 
-    def as_ones(self) -> LinearRows:
+    def from_elsewhere(self, tree: ScenarioTree, start: Position | Sequence[Position]) -> TreeRows | None:
+        """The same tree's from another start; None where there is other to sell."""
+        (bought, sold), names, roots = self.tradable, tree.growth.shape[1], np.flatnonzero(tree.parents < 0)
+        starts, at = start if isinstance(start, Sequence) else [start], _names_of(roots, names)
+        held = np.concatenate([one.holdings for one in starts])
+        if not np.array_equal(sold[at], bought[at] & (held > 0)):
+            return None
+        sides = self.sides.copy()
+        sides[at], sides[bought.size + roots] = held, [one.cash for one in starts]
+        return replace(self, sides=sides)
+
+    def as_ones(self) -> TreeRows:
         """Ones in their places."""
         ones = [
             sp.csr_array((np.ones(rows.nnz), rows.indices, rows.indptr), shape=rows.shape)
             for rows in (self.equations, self.limited)
         ]
-        return LinearRows(self.tradable, ones[0], np.ones(len(self.sides)), ones[1], np.ones(len(self.limits)))
+        sides, limits = np.ones(len(self.sides)), np.ones(len(self.limits))
+        return TreeRows(self.shape, self.tradable, ones[0], sides, ones[1], limits)
 
 
 class _Written:
     """Writes the linear rows of a kept program into a solver's matrices, over the ones that stand there."""
 
-    def __init__(self, problem: cp.Problem, every: cp.Expression, linear: Sequence[cp.Constraint], rows: LinearRows):
+    def __init__(self, problem: cp.Problem, every: cp.Expression, linear: Sequence[cp.Constraint], rows: TreeRows):
         self.rows = rows
         self._problem, self._every, self._linear = problem, every, linear
         self._places: list[_Places] = []
@@ -327,7 +341,7 @@ class _Places:
         b[self.rows] = self.row_signs * sides
 
 
-class _Columns(NamedTuple):
+class _TreeColumns(NamedTuple):
     """Where each part of x begins."""
 
     holdings: int
@@ -344,23 +358,20 @@ class _Columns(NamedTuple):
     width: int
 
 
-def linear_rows(
-    staged: MultistageMandate, start: Position | Sequence[Position], shape: TreeShape = PLAIN
-) -> LinearRows:
+def tree_rows(staged: MultistageMandate, start: Position | Sequence[Position], shape: TreeShape = PLAIN) -> TreeRows:
     """All linear rows of a tree from `start`, or of a forest, each tree of it from a start of its own."""
     tree, charged = staged.tree, bool(staged.utility.path_aversion)
     bought, sold = tradable = tradable_names(staged, start, trading=shape.trading)
     nodes, several = tree.nodes, int((bought | sold).sum()) if staged.mandates[0].impact is not None else 0
     sizes = [bought.size, int(bought.sum()), int(sold.sum()), nodes, nodes, nodes, tree.leaves, nodes, several]
-    x = _Columns(*np.cumsum([0, *sizes, *(nodes * charged,) * 2]).tolist())
+    x = _TreeColumns(*np.cumsum([0, *sizes, *(nodes * charged,) * 2]).tolist())
     rows = _Entries()
     _add_account(rows, staged, tradable, x, shape.trade_unit)
     _add_wealth_at_end(rows, staged, x)
-    sides, roots = np.zeros(rows.count), np.flatnonzero(tree.parents < 0)
-    starts = start if isinstance(start, Sequence) else [start]
-    sides[_names_of(roots, tree.growth.shape[1])] = np.concatenate([one.holdings for one in starts])
-    sides[bought.size + roots] = [one.cash for one in starts]
-    return LinearRows(tradable, rows.matrix(x.width), sides, *_limited_rows(staged, tradable, x, shape))
+    matrix, limited = rows.matrix(x.width), _limited_rows(staged, tradable, x, shape)
+    found = TreeRows(shape, tradable, matrix, np.zeros(rows.count), *limited).from_elsewhere(tree, start)
+    assert found is not None  # it was laid out for what there is to sell
+    return found
 
 
 def _names_of(nodes: NDArray[np.int64], names: int) -> NDArray[np.int64]:
@@ -369,7 +380,7 @@ def _names_of(nodes: NDArray[np.int64], names: int) -> NDArray[np.int64]:
 
 
 def _add_account(
-    rows: _Entries, staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _Columns, unit: float
+    rows: _Entries, staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _TreeColumns, unit: float
 ) -> None:
     """Holdings, cash, wealth, wealth before trades, and what trades cost."""
     tree = staged.tree
@@ -407,7 +418,7 @@ def _add_account(
         rows.add(at + of_name[those], x.powers + np.arange(len(those)), -impact[those] * unit**1.5)
 
 
-def _add_wealth_at_end(rows: _Entries, staged: MultistageMandate, x: _Columns) -> None:
+def _add_wealth_at_end(rows: _Entries, staged: MultistageMandate, x: _TreeColumns) -> None:
     """Wealth at the end as it counts, `PathWealth.counted` times what it is discounted by there."""
     tree, around, charged = staged.tree, staged.first_around, bool(staged.utility.path_aversion)
     (leaves, names), above = tree.leaf_growth.shape, tree.leaf_parents
@@ -473,7 +484,7 @@ class _Entries:
 
 
 def _limited_rows(
-    staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _Columns, shape: TreeShape
+    staged: MultistageMandate, tradable: Sequence[NDArray[np.bool_]], x: _TreeColumns, shape: TreeShape
 ) -> tuple[sp.csr_array, Vector]:
     """What is sold was held, and linear rules of every node, of today alone where nothing is traded later."""
     (nodes, names), rows = staged.tree.growth.shape, _Entries()

@@ -33,8 +33,8 @@ from allocator.multistage.program import (
     TreeProgram,
     TreeShape,
     compiled_in,
-    linear_rows,
     tree_program,
+    tree_rows,
 )
 from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.quadratic_program import TIE_BREAK
@@ -67,12 +67,15 @@ def compiled_tree_program(
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only numbers are others."""
     kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
-    parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility)
-    before, own = _of_thread.__dict__.get("asked", ((None,) * len(parts), ()))
-    if not all(one is other for one, other in zip(parts, before, strict=True)):
-        own = compiled_in(staged)
-        _of_thread.asked = (parts, own)
-    rows = linear_rows(staged, start, shape)
+    parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility, staged.around)
+    before, own, rows = _of_thread.__dict__.get("asked", ((None,) * len(parts), (), None))
+    is_same = [one is other for one, other in zip(parts, before, strict=True)]
+    own = own if all(is_same[:-1]) else compiled_in(staged)
+    moved = (
+        rows.from_elsewhere(staged.tree, start) if rows is not None and rows.shape == shape and all(is_same) else None
+    )
+    rows = moved or tree_rows(staged, start, shape)
+    _of_thread.asked = (parts, own, rows)
     question = (shape, rows.pattern, own)
     for place, (other, program) in enumerate(kept):
         if is_identical(other, question):

@@ -221,6 +221,8 @@ class _Trying:
             BadInput: a limit is out of its key's range.
         """
         settings = with_overrides(self.book.settings, overrides_of(move, self.book))
+        if settings.mandate.names_gap < 1:  # whether there are names is asked, and not which are best
+            settings = settings.model_copy(update={"mandate": settings.mandate.model_copy(update={"names_gap": 1.0})})
         cash = self.book.cash + settings.cash.flow - self.book.settings.cash.flow
         return replace(self.book, settings=settings, lot_sizes=self.book.lot_sizes * part, cash=cash)
 

@@ -281,7 +281,7 @@ def frontier(book: Book, *, points: int | None = None, progress: Callable[[str],
     refuse_no_book(book)
     _refuse_impossible(book)
     say = progress or (lambda _: None)
-    asked: Any = _Reviewed(book) if book.settings.uses_tree else _OneDecision(book)
+    asked: Any = _OverReviews(book) if book.settings.uses_tree else _OnePeriod(book)
     say("the plan")
     plan, gaps = asked.plan(), list[FrontierGap]()
     measured = _Measured(book, asked, plan)
@@ -333,7 +333,7 @@ def _refuse_impossible(book: Book) -> None:
         raise BadMandate([setting_breach("mandate.objective", objective, rule, "choose return_minus_risk")])
 
 
-class _OneDecision:
+class _OnePeriod:
     """The book's question, asked again with another mandate or belief; answers are trades, in parts of the account."""
 
     points, knows_scenarios = POINTS, True
@@ -392,7 +392,7 @@ class _OneDecision:
         return self.mandate.wanting(ambiguity=Singleton()), replace(self.outlook, probabilities=certain)
 
 
-def _by_aversion(asked: _OneDecision, points: int) -> list[tuple[float, Trade | UnsolvedProblem]]:
+def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | UnsolvedProblem]]:
     """The plans from the highest aversion to risk to none: the ends, then one between the two neighbours that are
     furthest apart, at the aversion to which both are equally good. What is better than either is found so, if anything
     is (Cohon 1978, the non-inferior set estimation).
@@ -430,7 +430,7 @@ def _by_aversion(asked: _OneDecision, points: int) -> list[tuple[float, Trade | 
     return [*lost, *((one[0], one[3]) for one in known)]
 
 
-class _Reviewed:
+class _OverReviews:
     """The same of a tree of decisions; answers are policies. What a scenario would bring is not asked: policies trade
     again as news comes.
     """
@@ -458,7 +458,7 @@ class _Reviewed:
     def _solved(self, staged: MultistageMandate) -> Policy:
         """The policy, risk on the way being charged first around the one before."""
         policy = solve_policy(replace(staged, around=self._around), self.start, self._limits)
-        self._around = policy.own_path
+        self._around = policy.around
         return policy
 
     def _tried(self, staged: MultistageMandate) -> Policy | UnsolvedProblem:
@@ -513,7 +513,7 @@ class _Reviewed:
 
 _WEIGHED: Mapping[str, float | None] = {"relative_risk_aversion": 4.0, "risk_aversion": 8.0, "cvar_weight": None}
 """What objectives of a tree weigh risk by: so many times the book's own and as small a part of it; else from 1 to 0."""
-_Asked: TypeAlias = _OneDecision | _Reviewed
+_Asked: TypeAlias = _OnePeriod | _OverReviews
 
 
 def _capped(mandate: Mandate, level: float) -> Mandate:
@@ -586,7 +586,7 @@ def _radii(book: Book, asked: _Asked) -> Iterator[tuple[str, tuple[float, float]
         yield "both", (1.0, 1.0)
 
 
-def _optima(asked: _OneDecision, plan: Trade) -> Iterator[ScenarioOptimum]:
+def _optima(asked: _OnePeriod, plan: Trade) -> Iterator[ScenarioOptimum]:
     for k, (name, probability) in enumerate(zip(asked.outlook.scenarios, asked.outlook.probabilities, strict=True)):
         mandate, outlook = asked.if_certain(k)
         best = asked.best(mandate, outlook)

@@ -103,6 +103,25 @@ def test_the_screen_fits_a_terminal_and_full_shows_every_range(run: Run, full: b
     assert moved.count("%") == 3
 
 
+def test_in_full_no_number_of_four_groups_is_cut_and_every_name_is_there(run: Run) -> None:
+    more = (*CHANGES, "--set", "risk.market_volatility=0.2")
+    document = json.loads(run("compare", NOTE, *more, "--json").stdout)
+    told = run("compare", NOTE, *more, "--full").stdout
+    lines = told[told.index("What made the difference") :].splitlines()
+
+    groups = [row["group"] for row in document["groups"]]
+    read = 0
+    assert groups == ["signals", "model", "mandate", "costs"]
+    assert next(line for line in lines if line.split()[:1] == ["change"]).split() == ["change", *groups, "lots"]
+    for row in document["weights"]:
+        at = next(at for at, line in enumerate(lines) if line.split()[:1] == [row["instrument"]])
+        if all(abs(value) >= 1e-6 for end in ("parts", "least", "most") for value in row[end].values()):
+            for line, end in zip(lines[at + 1 : at + 3], ("least", "most"), strict=True):
+                assert [float(cell) for cell in line.split()[-4:]] == [round(100 * row[end][one], 2) for one in groups]
+                read += 1
+    assert read >= 4
+
+
 def test_two_plans_on_disk_are_side_by_side_and_no_cause_is_guessed(run: Run, valid: Valid) -> None:
     run("rebalance", NOTE, "--out", "one")
     run("rebalance", NOTE, *CHANGES, "--out", "two")

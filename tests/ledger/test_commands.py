@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,24 @@ def test_a_name_that_no_file_can_have_is_refused_like_any_other(listed: Folder, 
     done(run("rebalance", listed.path, "--record", "--run-id", "one"))
 
     assert run(*command.format("x" * 300).split()).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["history", "show one", "verify", "replay one", "approve one --note x", "apply one --book {}", "export one --out x",
+     "compare one {}", "rebalance {} --record", "check {} --set mandate.turnover_budget={{share=0.4,months=12}}"],
+)  # fmt: skip
+def test_who_has_not_installed_what_a_ledger_wants_is_told_what_to_install(
+    listed: Folder, run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    Path("ledger.db").write_bytes(b"")
+    of_it = [name for name in sys.modules if name.startswith("sqlalchemy.")]
+    for name in ("sqlalchemy", "allocator.ledger.tables", *of_it):
+        monkeypatch.setitem(sys.modules, name, None)
+    answer = run(*command.format(listed.path).split())
+
+    assert answer.exit_code == 3, answer.output
+    assert "pip install 'portfolio-allocator[sql]'" in " ".join(answer.stderr.split())
 
 
 def test_the_cure_of_a_ledger_that_may_only_be_read_is_for_who_wants_to_write(

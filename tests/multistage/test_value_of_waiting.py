@@ -54,6 +54,24 @@ def test_the_differences_in_bps_are_science_s(plain: ValueOfWaiting) -> None:
     assert tuple(map(plain.bps, measures)) == pytest.approx((500, 934, 4416, 247, 1422), abs=0.5)
 
 
+def test_one_program_a_shape_serves_every_announcement_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    build = solve_module.tree_program
+    monkeypatch.setattr(
+        solve_module, "tree_program", lambda *given, **told: compiled.append(given) or build(*given, **told)
+    )
+    solve_module._of_thread.__dict__.clear()
+    found, made = list[ValueOfWaiting](), list[int]()
+    for share in (0.6, 0.4, 0.8):
+        found.append(value_of_waiting(worked(share, radius=0.3, set_of=kl), CASH_ONLY))
+        made.append(len(compiled))
+
+    assert 8 <= made[0] <= made[-1] <= made[0] + 2  # a name that is not held at a node has no sales there
+    solve_module._of_thread.__dict__.clear()
+    fresh = value_of_waiting(worked(0.8, radius=0.3, set_of=kl), CASH_ONLY)
+    assert fresh.equivalents == found[-1].equivalents != found[0].equivalents
+
+
 def test_without_ambiguity_caution_costs_nothing_and_saves_nothing(plain: ValueOfWaiting) -> None:
     assert plain.bps("cost_of_robustness") == 0
     assert plain.bps("protection") == 0

@@ -30,7 +30,7 @@ class Purchases(OneLimit, LinearRule):
 
     def rows(self, instruments: int) -> RuleRows:
         """One row."""
-        return self._rows(instruments, buys=sp.csr_array(np.ones((1, instruments))), limit=np.array([self.limit]))
+        return self._rows(instruments, buys=np.ones((1, instruments)), limit=np.array([self.limit]))
 
     def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
         """Money spent over the account's value before."""
