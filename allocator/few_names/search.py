@@ -29,6 +29,8 @@ _LEAST_PART = 1e-3
 """A smaller part of a name is not told from none: σ²/z would be out of a solver's reach."""
 _SWAPS, _CLIMBS = 10, 40
 """Exchanges of names that are tried around an answer, the best ones by its prices, and times that one may be better."""
+_POOL = 100
+"""Prices that are kept: the last ones, which are of choices like those to come."""
 _OTHERS = 24
 """Names that are told beside the best."""
 _SAME = 1e-9
@@ -173,7 +175,7 @@ class _Search:
         self.left, self.solved = self.left - 1, self.solved + 1
         node = self.relaxation.solve(choice, parts)
         if node is not None and node.bounds is not None:
-            self.pool.append(node.bounds)
+            self.pool = [*self.pool[-_POOL:], node.bounds]
         return node
 
     def _pooled(self, choice: Choice) -> float:

@@ -44,6 +44,8 @@ _MORE = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
 _HALVINGS = 3
 """Of the last of these steps, to come near to the smallest that is enough."""
+_FEW = 3
+"""Choices of names of which lots are looked for besides, where a fix is tried."""
 _TOGETHER = 4
 """Limits that are moved together, where what mends one conflict leads to the next."""
 _SMALLER = (0.1, 0.01, 0.001)
@@ -330,7 +332,7 @@ def _orders(
 
     if found.names is None:
         return with_lots(found)
-    return _best_names(book, outlook, start, found, with_lots)
+    return _best_names(book, outlook, start, found, with_lots, further=trying is None)
 
 
 _Orders: TypeAlias = tuple[Targets, Mandate, RelaxedLimits | None, Vector, float, Trade]
@@ -339,10 +341,16 @@ and their trade."""
 
 
 def _best_names(
-    book: Book, outlook: Outlook, start: Position, found: Targets, with_lots: Callable[[Targets], _Orders]
+    book: Book,
+    outlook: Outlook,
+    start: Position,
+    found: Targets,
+    with_lots: Callable[[Targets], _Orders],
+    *,
+    further: bool,
 ) -> _Orders:
     """The best lots of the chosen names and of others that were tried, as far as these may be better: what is best of
-    fractions need not be of lots, or may have none.
+    fractions need not be of lots, or may have none. Where not `further`, whether there are lots is asked of a few.
 
     Raises:
         Infeasible: no names have whole lots.
@@ -354,7 +362,7 @@ def _best_names(
     best: _Orders | None = None
     assert names is not None
     enough, bound = book.settings.lots.gap_bps / 1e4, names.bound
-    candidates, further = [names.held, *names.others], True
+    candidates = [names.held, *(names.others if further else names.others[:_FEW])]
     while candidates:
         seen.append(held := candidates.pop(0))
         try:
