@@ -44,8 +44,8 @@ def show_frontier(found: Frontier, *, full: bool) -> None:
 
 
 def _span(gap: FrontierGap) -> str:
-    to = f" to {gap.high:.3g}" if gap.high > gap.low else ""
-    return f"{AXES[gap.axis]} {gap.low:.3g}{to}"
+    to = f" to {gap.high:z.3g}" if gap.high > gap.low else ""
+    return f"{AXES[gap.axis]} {gap.low:z.3g}{to}"
 
 
 def _some(rows: Sequence[T], count: int, *, full: bool) -> list[T]:
@@ -62,7 +62,7 @@ def _show_curve(out: Console, found: Frontier, curve: FrontierCurve, *, full: bo
     numbers = ("expected", "adverse", "volatility", "worst 5%", *bps, "turnover", "distance")
     made = table(AXES[curve.axis], *numbers, right=numbers, compact=True)
     for one in _some(curve.points, _OF_RISK if of_risk else _OF_CAUTION, full=full):
-        add_cells(made, (f"{one.at:.3g}", *_cells(one, of_risk=of_risk)))
+        add_cells(made, (f"{one.at:z.3g}", *_cells(one, of_risk=of_risk)))
     add_cells(made, ("the plan", *_cells(found.plan, of_risk=of_risk)), "bold")
     if of_risk:
         add_cells(made, ("held today", *_cells(found.today, of_risk=True)))
