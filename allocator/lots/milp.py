@@ -356,6 +356,11 @@ class LotObjective(ABC):
         del view, trade
         return []
 
+    def near(self, view: GridNeighbourhood, trade: Trade, room: float) -> list[Block]:
+        """More such rows, where trades may be that are within `room` of the best one."""
+        del view, trade, room
+        return []
+
     def within(self, room: float) -> tuple[Vector, Vector]:
         """(N,) the lowest and the highest steps of each name whose penalty alone is at most `room`."""
         grid = self.grid
@@ -373,6 +378,8 @@ class LotObjective(ABC):
 
 
 _BISECTIONS = 60
+_APART = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
+"""Where tangents are laid beside the best, of the way: between them y² is missed by a 64th of the room at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -526,18 +533,18 @@ class PlanObjective(LotObjective):
         return cost, lower, upper
 
     def coupling(self, view: GridNeighbourhood) -> list[Block]:
-        """y are the exposures."""
+        """y are the exposures, in bps."""
         count, loadings = self._factors, self._loadings
         if not count:
             return []
-        here = -steady(loadings.T @ self._holdings(view.bought - view.sold), _RETURN_DIGITS)
+        here = -_BPS * steady(loadings.T @ self._holdings(view.bought - view.sold), _RETURN_DIGITS)
         own = [-sp.eye_array(count), sp.csr_array((count, count + 2))]
-        return [Block(self._over(view, loadings.T, np.zeros(count), own), here, here)]
+        return [Block(self._over(view, _BPS * loadings.T, np.zeros(count), own), here, here)]
 
     def tangents(self, view: GridNeighbourhood, trade: Trade) -> list[Block]:
         """y² at its exposures, the adverse loss at its adversary, the errors of returns at its own."""
         factors, in_holdings, in_cash, joint = self._slopes(trade)
-        factors, gamma = factors[: self._factors], _BPS * self.mandate.risk_aversion
+        factors = factors[: self._factors]
         begun = self._holdings(view.bought - view.sold)
         slopes, of_cash = -_BPS * np.stack([in_holdings, joint]), np.array([-_BPS * in_cash, 0.0])
         blocks = [
@@ -547,11 +554,23 @@ class PlanObjective(LotObjective):
                 np.inf,
             )
         ]
-        if not self._factors:
-            return blocks
-        none = sp.csr_array((len(factors), len(self.grid.values)))
-        own = [-sp.diags_array(2 * gamma * factors), sp.eye_array(len(factors)), sp.csr_array((len(factors), 2))]
-        return [*blocks, Block(self._over(view, none, 0 * factors, own), -gamma * factors**2, np.inf)]
+        return [*blocks, self._risk_tangent(view, factors)] if self._factors else blocks
+
+    def near(self, view: GridNeighbourhood, trade: Trade, room: float) -> list[Block]:
+        """Tangents of y² on either side of the best trade, as far as a trade may be whose value is within `room` of it:
+        what is not the best is worse by γ(y − y*)² at least.
+        """
+        if not self._factors or not 0 < room < np.inf:
+            return []
+        factors = self._slopes(trade)[0][: self._factors]
+        reach = np.sqrt(room / (_BPS * self.mandate.risk_aversion))
+        return [self._risk_tangent(view, steady(factors + part * reach, _POINT_DIGITS)) for part in _APART]
+
+    def _risk_tangent(self, view: GridNeighbourhood, factors: Vector) -> Block:
+        count, gamma = len(factors), _BPS * self.mandate.risk_aversion
+        none = sp.csr_array((count, len(self.grid.values)))
+        own = [-sp.diags_array(2 * gamma / _BPS * factors), sp.eye_array(count), sp.csr_array((count, 2))]
+        return Block(self._over(view, none, 0 * factors, own), -gamma * factors**2, np.inf)
 
     def _over(
         self, view: GridNeighbourhood, in_holdings: Matrix, in_cash: Vector, own: list[sp.sparray]

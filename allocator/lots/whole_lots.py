@@ -273,10 +273,16 @@ def _searched(
     objective, bound = search.objective, search.objective.bound
     if best is None and search.work.nodes <= 0:
         return None, False
-    cuts = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, search.grid.targets)]
+    cuts = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, search.grid.targets, _CHORDS)]
     program = _program(search, view, rows, cuts, search.target)
     if best is not None:
-        program.add(objective.tangents(view, search.trade(best.steps)))
+        room = best.value - bound
+        of_best = [view.chord(objective.own, *pair) for pair in _neighbours(search.grid, best.steps)]
+        program.add([
+            *(widen_block(block, 2 + objective.coupled) for block in of_best),
+            *objective.near(view, search.target, room),
+            *objective.tangents(view, search.trade(best.steps)),
+        ])  # fmt: skip
     exact, before = search.mandate.impact is None, np.full(len(search.grid.values), np.nan)
     for _ in range(_ROUNDS):
         begun = None if best is None else view.begun(best.steps)
@@ -311,11 +317,16 @@ def _searched(
     return None if best is None else replace(best, bound=bound), False
 
 
-def _neighbours(grid: OrderGrid, steps: Vector) -> list[tuple[Vector, Vector]]:
-    """(N,) pairs of neighbouring trades about these."""
+def _neighbours(grid: OrderGrid, steps: Vector, reach: int = 1) -> list[tuple[Vector, Vector]]:
+    """(N,) pairs of neighbouring trades about these, so many on either side."""
     low = np.where(grid.orderable(steps), steps, grid.nearest[0])
     high = np.where(grid.orderable(steps), steps, grid.nearest[1])
-    return [(grid.next_down(low), low), (low, high), (high, grid.next_up(high))]
+    pairs = [(low, high)]
+    for _ in range(reach):
+        below, above = grid.next_down(low), grid.next_up(high)
+        pairs = [(below, low), *pairs, (high, above)]
+        low, high = below, above
+    return pairs
 
 
 def _program(
@@ -379,6 +390,8 @@ def tighten_rows(
 
 _SMALLER = "use smaller lots or a smaller lots.min_trade"
 _NEAREST_ROUNDS = 40
+_CHORDS = 4
+"""Trades on either side of the targets between which what a name costs is a line from the start."""
 _DEARER = 30.0
 """How much more a rule of one priority costs than one of the next, among whole lots."""
 
@@ -565,6 +578,8 @@ def _largest_order(search: LotSearch, rows: RuleRows, limit: RuleId) -> str:
 #
 __all__ = ["RULE_TOLERANCE", "trade_of_lots", "whole_lots"]
 _ROUNDS = 40
+_CHORDS = 4
+"""Trades on either side of the targets between which what a name costs is a line from the start."""
 _NODES = 400_000
 """Nodes times names: what the search for the best lots, and for what stands in their way, may branch. A minute."""
 _SQUARED = 20_000_000

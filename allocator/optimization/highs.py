@@ -112,6 +112,15 @@ class IntegerSolution:
         return self.status == "Infeasible"
 
 
+_KEPT_TO, _LOOSER = 1e-9, 1e-8
+"""How far a point may miss a row: whoever asked judges it by the rules themselves."""
+
+
+def _set_tolerance(solver: highspy.Highs, tolerance: float) -> None:
+    for option in ("mip_feasibility_tolerance", "primal_feasibility_tolerance"):
+        solver.setOptionValue(option, tolerance)
+
+
 @dataclass(frozen=True, eq=False)
 class IntegerProgram:
     """minimise objective·x subject to the blocks, lower ≤ x ≤ upper, and x whole where `integral`.
@@ -141,11 +150,18 @@ class IntegerProgram:
         if begun is not None:
             solver.setSolution(len(begun), np.arange(len(begun), dtype=np.int32), begun)
         run_highs(solver)
+        if (
+            solver.getModelStatus() == highspy.HighsModelStatus.kSolveError
+        ):  # it missed its own tolerance by last digits
+            _set_tolerance(solver, _LOOSER)
+            run_highs(solver)
+            _set_tolerance(solver, _KEPT_TO)
         if solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
             raise work.limit.reached()
         work.nodes -= max(int(solver.getInfo().mip_node_count), 1)
         status = solver.modelStatusToString(solver.getModelStatus())
-        has_point = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+        # one that misses a row by more than its tolerance is a point, too
+        has_point = solver.getInfo().primal_solution_status != highspy.SolutionStatus.kSolutionStatusNone
         x = np.array(solver.getSolution().col_value) if has_point else None
         bound = float(solver.getInfo().mip_dual_bound)
         return IntegerSolution(status, x, status == "Optimal" and has_point, bound)
@@ -162,9 +178,8 @@ class IntegerProgram:
         solver = quiet_highs(
             mip_rel_gap=1e-6,
             mip_abs_gap=self.gap,
-            mip_feasibility_tolerance=1e-9,
-            primal_feasibility_tolerance=1e-9,
         )
+        _set_tolerance(solver, _KEPT_TO)
         if float((self.upper - self.lower)[self.integral > 0].max(initial=0.0)) > _WIDE:
             solver.setOptionValue("mip_pscost_minreliable", 0)
         solver.passModel(self._model())

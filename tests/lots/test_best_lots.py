@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from allocator.book.book import Book
+from allocator.book.loading import load
 from allocator.errors import Infeasible
 from allocator.lots import whole_lots as lots_module
 from allocator.lots.milp import PlanObjective, order_grid
@@ -19,6 +21,7 @@ from allocator.optimization.single_period import Position
 from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from tests.golden_books import write_book
 from tests.lots.test_whole_lots import broken_rules, cash_after, cost_rates, fractional, random_book, small
 from tests.thoroughness import some
 
@@ -200,3 +203,11 @@ def test_the_last_bits_of_arithmetic_change_no_lot(kind: str) -> None:
         looked, searched = looked + 1, searched + (plan.lots_gap_bps > 0.0)
     assert looked >= 3
     assert searched >= 2
+
+
+def test_where_one_lot_is_a_thousandth_of_another_the_best_is_found_and_proved(tmp_path: Path) -> None:
+    """Exposures in fractions were lost in the solver's presolve, and no lots but the rounded ones were looked at."""
+    write_book(tmp_path / "book", 294)
+    plan = rebalance(load(tmp_path / "book"))
+    assert plan.mandate.loss(plan.weighed, plan.outlook) * 1e4 <= -790.4399 + 1e-3
+    assert plan.lots_gap_bps < 0.01
