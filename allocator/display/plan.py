@@ -112,7 +112,7 @@ def _screen(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, full
         *_what_if(out, plan, deviation, full=full),
         Text(),
         *_dearest_limits(plan),
-        *map(Text, describe_turns(plan) if full else ()),
+        *map(Text, describe_turns(plan)),
         *map(Text, describe_proof(plan)),
     ]
     used = count_lines(out, (*above, *below))
