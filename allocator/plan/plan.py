@@ -259,7 +259,8 @@ class Plan:
         if self.no_trade is None or self.orders != self.weighed_orders or self.decision.verdict == "targets only":
             return None
         ambiguity = self.mandate.ambiguity if self.mandate.return_weight else None
-        return LookAgain(self.book, self.outlook, ambiguity, self.target, self.no_trade)
+        chosen = None if self.names is None else self.names.held
+        return LookAgain(self.book, self.outlook, ambiguity, self.target, self.no_trade, chosen)
 
     @cached_property
     def nearest_turns(self) -> tuple[Turn | None, Turn | None]:

@@ -354,10 +354,17 @@ class LookAgain:
     """The moves that turn a plan's orders; targets are solved again, and certified, for every step that is asked."""
 
     def __init__(
-        self, book: Book, outlook: Outlook, ambiguity: Ambiguity | None, target: Trade, regions: NoTradeRegions
+        self,
+        book: Book,
+        outlook: Outlook,
+        ambiguity: Ambiguity | None,
+        target: Trade,
+        regions: NoTradeRegions,
+        chosen: NDArray[np.bool_] | None = None,
     ) -> None:
         self._book, self._outlook, self._regions, self._limits = book, outlook, regions, Limits.of(book)
-        self._ambiguity, self._mandate = ambiguity, build_mandate(book, outlook, ambiguity)
+        self._ambiguity, self._chosen = ambiguity, chosen
+        self._mandate = self._asked(book)
         self._fast: ParametricSolver | None = None
         self.belief = _Belief.of(book, outlook)
         self._program = kept_programs(explains=False)
@@ -365,6 +372,11 @@ class LookAgain:
         self.signs, here = _signs(target), self._solved(book, outlook, self._mandate)
         self.known = np.zeros(len(self.signs), dtype=bool) if here is None else here == self.signs
         """(N,) whether targets that are solved again trade a name as the plan does: not where limits were relaxed."""
+
+    def _asked(self, book: Book) -> Mandate:
+        """Of the book at whatever prices; where few names are wanted, with those (N,) that the plan chose."""
+        mandate = build_mandate(book, self._outlook, self._ambiguity)
+        return mandate if self._chosen is None else mandate.choosing(self._chosen)
 
     def nearest(self, names: Sequence[int]) -> tuple[Turn | None, Turn | None]:
         """Of these names the one that the least move of its own price turns, and the one that the least move of the
@@ -433,7 +445,7 @@ class LookAgain:
         prices = self._book.prices.copy()
         prices[i] *= 1 + steps * PRICE_STEP
         moved = replace(self._book, prices=prices)
-        return self._solved(moved, self._outlook, build_mandate(moved, self._outlook, self._ambiguity))
+        return self._solved(moved, self._outlook, self._asked(moved))
 
     def _at_belief(self, steps: int) -> Vector | None:
         if steps not in self._by_belief:

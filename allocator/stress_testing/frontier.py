@@ -35,7 +35,7 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
-from allocator.plan.targets import solve_certified
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
@@ -340,7 +340,7 @@ class _OnePeriod:
 
     def __init__(self, book: Book) -> None:
         self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
-        self.mandate = build_mandate(book, self.outlook)
+        self.mandate = with_chosen_names(build_mandate(book, self.outlook), book, self.start, self.outlook)
         given = relax_by_tier(self.start, self.outlook, self.mandate)
         if given is not None:
             self.mandate = given.looser(1e-4).with_limits(self.mandate)

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from allocator.__main__ import main
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.display.plan import describe_proof
@@ -226,3 +228,13 @@ def test_few_names_of_a_tail_have_lots_whose_gap_counts_all_names() -> None:
     assert weights[weights > 0].min() >= 0.1 - 1e-9
     most = policy.mandate.utility.equivalent(plan.names.bound)
     assert plan.lots_gap_bps >= (most - policy.with_lots.equivalent) * 1e4 - 1e-9
+
+
+def test_every_screen_of_a_plan_of_few_names_is_of_the_names_that_were_chosen() -> None:
+    asked = ["tests/plain_books/listed", "--set", "mandate.max_names=10"]
+    for command in (["rebalance", *asked], ["rebalance", *asked, "--full"], ["frontier", *asked, "--points", "3"]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert "Look again when" in done.output or command[0] == "frontier"
+    turning = rebalance(load("tests/plain_books/listed", overrides=["mandate.max_names=10"])).turns
+    assert {turn.instrument for turn in turning} >= {"META", "MSFT"}
