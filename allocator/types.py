@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -31,8 +33,6 @@ class _Statistics(ModuleType):
     the rest takes as long to import as all of cvxpy. Whoever asks for anything else is given the package.
     """
 
-    __path__: list[str] = []  # noqa: RUF012  # a package, as its own is
-
     def __getattr__(self, name: str) -> Any:
         if name == "entropy":
             return lambda *numbers, **further: import_module(_STATISTICS).entropy(*numbers, **further)
@@ -46,6 +46,7 @@ _STATISTICS = "scipy.stats"
 
 def _imported(name: str) -> ModuleType:
     for_now = _Statistics(_STATISTICS)
+    for_now.__path__ = [str(Path(place) / "stats") for place in scipy.__path__]  # a package, as its own is
     known = sys.modules.setdefault(_STATISTICS, for_now)
     try:
         return import_module(name)

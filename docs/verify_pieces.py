@@ -20,7 +20,6 @@ def read():
         sys.exit(verify(doc))
     return doc
 
-
 def largest(x, kind, rho, table, p):
     """The largest u'x over the set."""
     if kind == "norm":
@@ -28,7 +27,6 @@ def largest(x, kind, rho, table, p):
     if kind == "largest":
         return np.sort(x)[::-1] @ np.clip(rho - np.arange(len(x)), 0, 1)
     return worst_case(x, kind, rho, table, p)
-
 
 def inside(u, kind, rho=1, table=(), p=(), witness=()):
     """Whether u belongs to the set."""
@@ -43,7 +41,6 @@ def inside(u, kind, rho=1, table=(), p=(), witness=()):
         return all(is_member(a, *s, b, [w.pop(0) for _ in s[2]] if s[0] == "hull" else ()) for a, b, s in each)
     return is_member(u, kind, rho, table, p, witness)
 
-
 def cheapest(buys, sells, held, impact):
     """The least of buys·b + sells·s + impact·(b + s)^1.5 over purchases b in [0, 1] and sales s in [0, held]."""
 
@@ -55,7 +52,6 @@ def cheapest(buys, sells, held, impact):
         return cheapest(buys, sells, held, 0 * impact) + impact @ (1 + held) ** 1.5
     first, other, most = np.minimum(buys, sells), np.maximum(buys, sells), np.where(sells < buys, held, 1.0)
     return np.minimum(least(first, 0, most), (first - other) * most + least(other, most, 1 + held)).sum()
-
 
 def dense(entries, shape):
     """A matrix from its (row, column, value)."""

@@ -24,14 +24,12 @@ def worst_case(x, kind, rho, table, p):
     room = (high - low)[up[::-1]]  # everything at its lowest, then the largest losses filled up
     return low @ x + np.clip(1 - low.sum() - np.cumsum(room) + room, 0, room) @ x[up[::-1]]
 
-
 def tilted(x, p, rho):  # the belief, until its entropy is the radius
     a, b = 0.0, 1e9 / np.ptp(x)
     for _ in range(200):
         q = (w := p * np.exp((t := (a + b) / 2) * (x - x.max()))) / w.sum()
         a, b = (t, b) if q @ np.log((q + 1e-300) / p) < rho else (a, t)
     return q @ x
-
 
 def above(x, p, rho):  # the least of eta + sqrt(1 + rho) |sqrt(p) (x - eta)+|, with some of the largest above eta
     home = x[p.argmax()]  # sums are of what lies away from the likeliest, so that the unlikely keep their digits
@@ -40,14 +38,12 @@ def above(x, p, rho):  # the least of eta + sqrt(1 + rho) |sqrt(p) (x - eta)+|, 
     etas = np.append(x.max(), home + first / mass - below)
     return min(eta + np.sqrt((1 + rho) * p @ np.maximum(x - eta, 0) ** 2) for eta in etas)
 
-
 def corners(table):  # of {q >= 0, sum q = 1, a'q <= b}: where as many rows are equal as q has freedoms
     rows = np.vstack([table, np.eye(n := table.shape[1] - 1, n + 1) * -1])
     few = [[*f"{pick:0{len(rows)}b}"] for pick in range(2 ** len(rows)) if pick.bit_count() == n - 1]
     ways = [np.vstack([np.ones(n + 1), rows[np.array(one) > "0"]]) for one in few]
     points = np.array([np.linalg.pinv(way[:, :-1]) @ way[:, -1] for way in ways])
     return points[(points @ rows[:, :-1].T <= rows[:, -1] + 1e-9).all(1) & (abs(points.sum(1) - 1) < 1e-9)]
-
 
 def is_member(q, kind, rho, table, p, witness):
     table, told = np.array(table), min(q) >= 0 and abs(q.sum() - 1) <= 1e-9

@@ -168,6 +168,7 @@ class _ChoiceRows(_RowsAlone):
         """Of a choice."""
         low = np.where(choice.held, positions.least, 0.0)
         shares = np.divide(1.0, positions.most, out=np.zeros(len(low)), where=positions.most > 0)
+        shares = shares * choice.free.any()  # of a choice that is made it would be a cap once more, and take its price
         high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
         return _ChoiceRows(low, high, shares, min(few.most, len(low)))
 
@@ -263,12 +264,13 @@ class TailRelaxation(_OneDecision):
     def __init__(
         self, start: Position, staged: MultistageMandate, positions: PositionRange, few: FewNames, limits: Limits
     ) -> None:
-        from allocator.multistage.solve import TailRows
+        from allocator.multistage.solve import TailRows, solve_policy
 
         super().__init__(start, staged.outlooks[0], staged.mandates[0], few)
         tail = staged.utility.tail
         assert tail is not None
         self._rows, self._positions, self._limits = TailRows(staged, start, tail), positions, limits
+        self._made = PolicyRelaxation(lambda one: solve_policy(one, start, limits), start, staged, positions, few)
         self.own = np.asarray(staged.outlooks[0].risk.variances)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
@@ -281,7 +283,7 @@ class TailRelaxation(_OneDecision):
         try:
             found, prices = self._rows.between(low, high, self._limits)
         except NotSolved:
-            return None
+            return None if choice.free.any() else self._made.solve(choice, positions.least)  # by floors of what is left
         ends = prices.slopes * positions.least * positions.left, prices.slopes * np.maximum(positions.most, low)
         bounds = NameBounds(prices.constant, np.minimum(*ends), np.zeros(len(low)))
         return Node(found.holdings[0], found.objective, -np.inf, bounds)

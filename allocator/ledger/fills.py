@@ -457,8 +457,8 @@ def _confirmed(run: _Run, path: Path, before: _Table) -> tuple[list[_Fill], list
             found.append(_fill(run, said, taken, sides[said["side"].casefold()], before, record.row))
     place = at["account"]
     accounts = {record.cells[place] for record in records[1:] if place is not None and place < len(record.cells)}
-    if not faults and len(accounts) > 1 and run.plan["book"]["account"] not in accounts:
-        rule = f"are {len(accounts)}, and none is called like the run's, '{run.plan['book']['account']}'"
+    if not faults and len(accounts - {""}) > 1:
+        rule = f"are {len(accounts - {''})}, and a run is of one, '{run.plan['book']['account']}'"
         faults.append(Breach(name, None, "account", None, rule, "keep the lines of the one that traded"))
     if not faults:
         faults += [Breach(name, one.row, *rest) for one, *rest in _beyond_orders(run, found)]

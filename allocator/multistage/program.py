@@ -328,7 +328,10 @@ class _Places:
         owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         A.sort_indices()
         there = np.repeat(np.arange(A.shape[1]), np.diff(A.indptr)) * A.shape[0] + A.indices
-        entries = np.searchsorted(there, columns[matrix.indices] * A.shape[0] + rows[owner])
+        wanted = columns[matrix.indices] * A.shape[0] + rows[owner]
+        entries = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
+        if not np.array_equal(there[entries], wanted):
+            raise AssertionError("a number of a tree has no place in what was compiled")
         return cls(entries, A.data[entries], rows, b[rows])
 
     def write(self, A: sp.csc_array, b: Vector, numbers: Vector, sides: Vector) -> None:

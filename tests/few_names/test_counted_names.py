@@ -238,3 +238,16 @@ def test_every_screen_of_a_plan_of_few_names_is_of_the_names_that_were_chosen() 
         assert "Look again when" in done.output or command[0] == "frontier"
     turning = rebalance(load("tests/plain_books/listed", overrides=["mandate.max_names=10"])).turns
     assert {turn.instrument for turn in turning} >= {"META", "MSFT"}
+
+
+def test_a_rule_with_a_priority_gives_way_to_the_names_that_were_chosen() -> None:
+    stated = {"risk_aversion": 2.0, "max_names": 1, "max_cash": 0.2, "max_weight": 0.5, "tiers": {"max_cash": 1}}
+    plan = rebalance(plain_book({"mandate": stated}))
+    assert (plan.final.weights > 0).sum() == 1
+    assert [rule.label for rule in plan.relaxed] == ["cash at most 20%"]
+
+
+def test_without_aversion_to_risk_one_name_is_proved_to_be_the_best() -> None:
+    plan = rebalance(plain_book({"mandate": {"risk_aversion": 0.0, "max_names": 1, "max_weight": 0.7}}))
+    assert plan.names is not None
+    assert plan.names.gap < 1e-6

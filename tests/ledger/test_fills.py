@@ -181,7 +181,12 @@ def test_a_fill_that_is_of_no_order_is_refused_and_nothing_is_written(
         (
             "symbol,side,quantity,price,account",
             "{name},{side},1,{price},U1\n{name},{side},1,{price},U2",
-            "are 2, and none",
+            "are 2, and a run is of one, 'main'",
+        ),
+        (
+            "symbol,side,quantity,price,account",
+            "{name},{side},1,{price},main\n{name},{side},1,{price},U2",
+            "are 2, and a run is of one, 'main'",
         ),
     ],
 )
