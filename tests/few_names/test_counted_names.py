@@ -248,6 +248,7 @@ def test_a_rule_with_a_priority_gives_way_to_the_names_that_were_chosen() -> Non
 
 
 def test_without_aversion_to_risk_one_name_is_proved_to_be_the_best() -> None:
-    plan = rebalance(plain_book({"mandate": {"risk_aversion": 0.0, "max_names": 1, "max_weight": 0.7}}))
+    stated = {"mandate": {"risk_aversion": 0.0, "max_names": 1, "max_weight": 0.7}, "costs": {"spread_bps": 20.0}}
+    plan = rebalance(plain_book(stated, quantity=0.0, cash=5000.0), lots=False)
     assert plan.names is not None
     assert plan.names.gap < 1e-6
