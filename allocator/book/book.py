@@ -18,8 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, disagreements, unconfirmed
+from allocator.book.checks.draft import Draft, disagreements, looked_at, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches, bucket_counts
+from allocator.book.checks.tables import check_same_instruments
 from allocator.book.defaults import Classification, classification, with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
@@ -444,36 +445,57 @@ def _on_date(
         breaches += error.breaches
     for key in ("believe", "views"):
         if getattr(settings, key) and day < since:
-            rule, cure = (
-                f"is of {since}, and nobody knew it on {day}",
-                "leave it out of a book that is asked of that day",
-            )
-            breaches.append(setting_breach(key, None, rule, cure))
+            cure = "leave it out of a book that is asked of that day"
+            breaches.append(setting_breach(key, None, f"is of {since}, and nobody knew it on {day}", cure))
     if breaches:
         raise BadInput(breaches)
     history = book.price_history
-    stated = {"signals": book.signals, "prices": None if history is None else history.rename_axis("date").reset_index()}
-    stated |= tables
-    seen = {name: table.loc[table["date"] <= pd.Timestamp(day)] for name, table in stated.items() if table is not None}
-    seen = {name: table for name, table in seen.items() if len(table)}
-    then = replace(
-        held,
-        settings=settings,
-        signals=seen["signals"].sort_values("date", kind="stable") if "signals" in seen else None,
-        price_history=prices_by_day(seen["prices"]).reindex(columns=[*book.instruments]) if "prices" in seen else None,
-    )
-    if then.price_history is not None and (prices is not None or day != since):
-        then, breaches = _at_last_prices(then, None if prices is not None or day < since else since)
-    elif prices is not None or (history is not None and day < since):
-        rule = f"has no row by {day}"
+    observed, by_day = tables.get("signals", book.signals), history
+    if prices is not None:
+        by_day = prices_by_day(tables["prices"])
+        named = Draft(settings, {**_tables_of(book), "prices": tables["prices"]}, (), book.account)
+        if strangers := [*disagreements(named, looked_at(check_same_instruments))]:
+            raise BadInput(strangers)
+    own = prices is None and (history is None or day >= since)  # rows may be older than what the book states
+    return dated_book(held, settings, observed, by_day, stated_on=since if own else None)
+
+
+def dated_book(
+    book: Book,
+    settings: Settings,
+    signals: pd.DataFrame | None,
+    history: pd.DataFrame | None,
+    *,
+    stated_on: dt.date | None = None,
+    doubts: bool = True,
+) -> Book:
+    """The book on the day of other `settings`: of signals and of a price history by day what there was by then.
+
+    Names are worth their last prices, but for those of which the book states a price of a day, `stated_on`, that no row
+    is later than.
+
+    Raises:
+        BadInput: the book cannot speak on that day; all errors at once.
+    """
+    day = pd.Timestamp(settings.book.as_of)
+    rows = None if history is None else history.loc[history.index <= day, [*book.instruments]]
+    past = None if rows is None or rows.empty else rows
+    seen = {} if past is None else {"prices": past.rename_axis("date").reset_index()}
+    observed = None if signals is None else signals.loc[signals["date"] <= day].sort_values("date", kind="stable")
+    if observed is not None and len(observed):
+        seen["signals"] = observed
+    then = replace(book, settings=settings, signals=seen.get("signals"), price_history=past)
+    breaches = list[Breach]()
+    if then.price_history is not None:
+        then, breaches = _at_last_prices(then, stated_on)
+    elif stated_on is None:
+        rule = f"has no row by {settings.book.as_of}"
         breaches = [Breach.of("prices", rule, "give prices of earlier days, or ask for a later one", column="date")]
     draft = Draft(then.settings, _tables_of(then) | seen, (*REQUIRED, *seen), then.account)
-    told = {breach.column for breach in breaches}  # of a price that is not there nothing else need be said
-    others = [*disagreements(draft, CHECKS), *check_doubts(draft, needless=False)]
-    if breaches := [
-        *breaches,
-        *(one for one in others if (one.table, one.column) != ("holdings", "price") or not told),
-    ]:
+    others = [*disagreements(draft, CHECKS), *(check_doubts(draft, needless=False) if doubts else ())]
+    if breaches:  # of a price that is not there nothing else need be said
+        others = [one for one in others if (one.table, one.column) != ("holdings", "price")]
+    if breaches := [*breaches, *others]:
         raise BadInput(breaches)
     return then
 

@@ -140,6 +140,15 @@ def test_what_is_held_must_have_a_price_by_then() -> None:
     ]  # fmt: skip
 
 
+def test_a_long_history_may_list_a_name_later() -> None:
+    frame = prices()
+    frame.loc[frame["date"] <= pd.Timestamp(EARLIER), "CCC"] = np.nan
+    long = frame.melt("date", var_name="instrument", value_name="price").dropna()
+    now = book({"risk": {"source": "exposures", "market_volatility": 0.2}}, prices=long, quantity=0.0, cash=5000.0)
+    assert now.at(EARLIER).untraded.tolist() == [False, False, True, False]
+    assert same(now.at(EARLIER), now.at(EARLIER, prices=frame))
+
+
 def test_a_day_before_all_prices_is_refused() -> None:
     (told,) = refusals(lambda: priced(prices()).at(dt.date(2026, 1, 5)))[:1]
     assert told == "prices date: has no row by 2026-01-05; give prices of earlier days, or ask for a later one"
