@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -430,34 +430,52 @@ def _on_date(
     holdings: Mapping[str, float] | pd.Series[float] | None,
 ) -> Book:
     day, since, breaches = pd.Timestamp(date).date(), book.settings.book.as_of, list[Breach]()
-    raw, settings, held = dict[str, RawTable](), book.settings, book
-    for name, table in (("signals", signals), ("prices", prices)):
-        try:
-            raw |= {} if table is None else {name: from_frame(name, table)}
-        except BadInput as error:
-            breaches += error.breaches
-    tables, of_contracts = _validated(raw, settings)
-    breaches += of_contracts
+    settings, held, observed, by_day = book.settings, book, book.signals, book.price_history
+    try:
+        if signals is not None:
+            tables, wrong = _validated({"signals": from_frame("signals", signals)}, settings)
+            observed, breaches = tables.get("signals"), wrong
+    except BadInput as error:
+        breaches += error.breaches
+    try:
+        by_day = by_day if prices is None else history_of_table(book, from_frame("prices", prices))
+    except BadInput as error:
+        breaches += error.breaches
     try:
         settings = settings_on(settings, day)
         held = book if holdings is None else _holding(book, holdings)
     except BadInput as error:
         breaches += error.breaches
-    for key in ("believe", "views"):
-        if getattr(settings, key) and day < since:
-            cure = "leave it out of a book that is asked of that day"
-            breaches.append(setting_breach(key, None, f"is of {since}, and nobody knew it on {day}", cure))
+    if breaches := [*breaches, *views_of_later(book.settings, day)]:
+        raise BadInput(breaches)
+    own = prices is None and (by_day is None or day >= since)  # rows may be older than what the book states
+    return dated_book(held, settings, observed, by_day, stated_on=since if own else None)
+
+
+def views_of_later(settings: Settings, day: dt.date) -> Iterator[Breach]:
+    """Views that book.toml states of its own date, which nobody had on a day before it."""
+    for key in ("believe", "views") if day < settings.book.as_of else ():
+        if getattr(settings, key):
+            rule, cure = (
+                f"is of {settings.book.as_of}, and nobody knew it on {day}",
+                "leave it out of a book that is asked of",
+            )
+            yield setting_breach(key, None, rule, f"{cure} that day")
+
+
+def history_of_table(book: Book, table: RawTable) -> pd.DataFrame:
+    """Days × the book's instruments, of a table such as prices.csv.
+
+    Raises:
+        BadInput: it is not of its contract, or speaks of others or not of all; all errors at once.
+    """
+    tables, breaches = _validated({"prices": table}, book.settings)
+    if not breaches:
+        named = Draft(book.settings, {**_tables_of(book), **tables}, (), book.account)
+        breaches = disagreements(named, looked_at(check_same_instruments))
     if breaches:
         raise BadInput(breaches)
-    history = book.price_history
-    observed, by_day = tables.get("signals", book.signals), history
-    if prices is not None:
-        by_day = prices_by_day(tables["prices"])
-        named = Draft(settings, {**_tables_of(book), "prices": tables["prices"]}, (), book.account)
-        if strangers := [*disagreements(named, looked_at(check_same_instruments))]:
-            raise BadInput(strangers)
-    own = prices is None and (history is None or day >= since)  # rows may be older than what the book states
-    return dated_book(held, settings, observed, by_day, stated_on=since if own else None)
+    return prices_by_day(tables["prices"])[[*book.instruments]]
 
 
 def dated_book(

@@ -1,0 +1,45 @@
+"""A backtest at 80 columns: ten measures of every policy, what was traded, and what must be known beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from allocator.backtesting.measures import MEASURES
+from allocator.backtesting.walk_forward import FOOT, Backtest, PolicyResult
+from allocator.display.console import add_cells, console, format_money, format_percent, heading, table
+
+
+def show_backtest(found: Backtest) -> None:
+    """Print it."""
+    out, settings = console(), found.book.settings.book
+    span = f"{found.days[0]:%Y-%m-%d} to {found.days[-1]:%Y-%m-%d}"
+    out.print(f"{settings.name} · account {found.book.account} · {span}", style="bold")
+    rule = "whatever it is worth" if found.when == "always" else "where that is required or worth it"
+    every = f"every {found.every}" if not found.every.isdigit() else f"every {found.every} rows"
+    days = f"{len(found.days)} rows of prices, {found.per_year:g} a year; {len(found.reviews)} reviews, {every}; "
+    out.print(f"{days}the plan trades {rule}.")
+    if found.outlook == "today":
+        out.print("Today's outlook on every row: what it says was not known then.")
+    heading(out, "Every account after costs")
+    policies = [one.policy for one in found.policies]
+    made = table("", *policies, right=policies, compact=True)
+    add_cells(made, (f"end, {settings.currency}", *(format_money(float(one.values[-1])) for one in found.policies)))
+    for name, measure in MEASURES.items():
+        add_cells(made, (measure.label, *(_cell(one, name, fraction=measure.is_fraction) for one in found.policies)))
+    add_cells(made, ("turnover a year", *(format_percent(one.turnover, 0) for one in found.policies)))
+    add_cells(made, ("costs a year, bps", *(f"{found.costs_a_year(one) * 1e4:z.1f}" for one in found.policies)))
+    add_cells(made, ("orders", *(f"{one.orders:,}" for one in found.policies)))
+    out.print(made)
+    counted = Counter(event.event for event in found.policies[0].events if event.event != "ended")
+    out.print()
+    out.print(f"The plan's reviews: {', '.join(f'{event} {count}' for event, count in counted.most_common())}.")
+    for note in found.notes:
+        out.print(f"{note[0].upper()}{note[1:]}.")
+    out.print(FOOT)
+
+
+def _cell(one: PolicyResult, name: str, *, fraction: bool) -> str:
+    value = one.measures[name]
+    if value is None:
+        return ""
+    return format_percent(value) if fraction else f"{value:z.2f}"
