@@ -22,6 +22,7 @@ from allocator.backtesting.policies import EQUAL, HELD, PLAN, Weights, chosen_pe
 from allocator.book.book import Book, dated_book, history_of_table, refuse_no_book, views_of_later
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
+from allocator.book.price_history import FEWEST_ROWS
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved
 from allocator.mandate.builder import cost_rates
 from allocator.plan.plan import Plan
@@ -38,8 +39,6 @@ EVERY = {"month": "M", "week": "W"}
 """When the book is asked, beside every so many rows."""
 CLOCKS = (252.0, 52.0, 12.0, 4.0, 1.0)
 """Rows a year: trading days, weeks, months, quarters, years."""
-PEER_ROWS = 252
-"""Rows that other packages estimate from where `risk.window_rows` is not stated, or as many as there are."""
 LOTS_GAP_BPS = 5.0
 """Of the objective: how near to the best whole lots must be here, unless the book states `lots.gap_bps`."""
 FOOT = (
@@ -72,7 +71,7 @@ class _Account:
     start: float
     gains: float = 0.0
     costs: float = 0.0
-    traded: float = 0.0
+    turnovers: list[tuple[pd.Timestamp, float]] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     events: list[TradeEvent] = field(default_factory=list)
 
@@ -105,12 +104,12 @@ class _Account:
     ) -> None:
         """Buy and sell `moved` (N,) units at these prices; `cost` (N,) is money."""
         money, orders = moved * prices, int(np.count_nonzero(moved))
-        costs = float(cost.sum()) + ticket * orders
+        costs, value = float(cost.sum()) + ticket * orders, self.close(day, prices)
         self.units = np.where(np.abs(self.units + moved) <= 1e-12 * np.abs(self.units), 0.0, self.units + moved)
         self.cash -= float(money.sum()) + costs
         self.costs += costs
         bought, sold = float(np.maximum(money, 0.0).sum()), float(np.maximum(-money, 0.0).sum())
-        self.traded += max(bought, sold)
+        self.turnovers.append((day, max(bought, sold) / value))
         self.events.append(TradeEvent(f"{day:%Y-%m-%d}", self.policy, event, name, orders, bought, sold, costs))
 
 
@@ -199,10 +198,10 @@ class _PolicyRow(TypedDict):
     gains: Annotated[float, "what prices brought; start + gains - costs is the end, to the cent, on every row"]
     costs: NotNegative
     end: float
-    turnover_a_year: Annotated[NotNegative, "the larger of purchases and sales, as a part of the mean value"]
+    turnover_a_year: Annotated[NotNegative, "the larger of purchases and sales, as a part of the value then"]
     costs_a_year_bps: Annotated[NotNegative, "of the mean value"]
     orders: Count
-    held: Annotated[dict[str, float], "units at the end, cash in money"]
+    held: Annotated[dict[str, float], "units at the end, and the amount of cash"]
 
 
 BacktestDocument = TypedDict(
@@ -215,7 +214,7 @@ BacktestDocument = TypedDict(
         "rows": Annotated[Count, "of prices, each with a value of every account"],
         "rows_a_year": Annotated[float, "what measures are annualised by"],
         "every": Annotated[str, "month, week, or so many rows"],
-        "when": Annotated[str, Keywords(enum=["worth", "always"])],
+        "when": Annotated[str, Keywords(enum=["recommended", "always"])],
         "outlook": Annotated[str, Keywords(enum=["dated", "today"])],
         "reviews": list[str],
         "policies": list[_PolicyRow],
@@ -235,7 +234,7 @@ def backtest(
     start: dt.date | None = None,
     end: dt.date | None = None,
     every: str | int = "month",
-    when: Literal["worth", "always"] = "worth",
+    when: Literal["recommended", "always"] = "recommended",
     outlook: Literal["dated", "today"] = "dated",
     peers: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
@@ -243,7 +242,7 @@ def backtest(
     """Walk a book's mandate forward through its price history, or through longer `prices` of the same instruments.
 
     Every account begins on the first row with today's weights. `every` month or week, or so many rows, the book is
-    asked as it was known by then, and trades if that is worth it or required (`when` "always": whatever it is worth).
+    asked as it was known by then, and trades where that is required or recommended (`when` "always": at all of them).
     With `outlook` "today" signals and all that is dated are today's on every row, and only prices are those of then.
 
     Raises:
@@ -256,8 +255,9 @@ def backtest(
         raise BadInput.of(
             "--every", "is no time between reviews", "write month, week or a number of rows", value=str(every)
         )
-    walk = _Walk(book, _history(book, prices), start, end, every, outlook)
-    accounts = walk.accounts([PLAN, HELD, EQUAL, *(others := chosen_peers(tuple(peers)))])
+    others = chosen_peers(tuple(peers))
+    walk = _Walk(book, _history(book, prices), start, end, every, outlook, estimates=bool(others))
+    accounts = walk.accounts([PLAN, HELD, EQUAL, *others])
     say, asked = progress or (lambda _: None), 0
     for t in walk.rows:
         for account in accounts:
@@ -312,6 +312,8 @@ class _Walk:
         end: dt.date | None,
         every: str | int,
         outlook: str,
+        *,
+        estimates: bool,
     ) -> None:
         own = book.settings
         self.near = "gap_bps" not in own.lots.model_fields_set
@@ -324,7 +326,8 @@ class _Walk:
         self.filled: Matrix = np.nan_to_num(history.ffill().to_numpy(dtype=float) * rates)
         self.there = ~np.isnan(self.quoted)
         self.eligible = self.there & (self._row_of_listing() <= np.arange(len(history))[:, None])
-        first = self._first(start)
+        self.window = int(own.risk.window_rows or _rows_a_year(self.days))
+        first = self._first(start, self.window if estimates or own.risk.source == "prices" else 0)
         last = len(self.days) if end is None else int(self.days.searchsorted(pd.Timestamp(end), side="right"))
         if last - first < 2:
             rule = f"leaves no rows to walk through: prices are of {self.days[0]:%Y-%m-%d} to {self.days[-1]:%Y-%m-%d}"
@@ -342,21 +345,17 @@ class _Walk:
         known = _known_since(self.book.settings)
         if known is not None and self.outlook == "dated" and pd.Timestamp(known[1]) > self.days[0]:
             return f"{known[0]} is {known[1]}: give prices from then on, or --outlook today for today's on every row"
-        return "give a longer history with --prices, or shorten risk.window_rows"
+        return f"give more than {self.window} rows before the first with --prices, or shorten risk.window_rows"
 
     def _row_of_listing(self) -> NDArray[np.int64]:
-        """(N,) the row from which a name can be held: its first price, or its first whole window where the rule of late
-        listings is to refuse less.
-        """
+        """(N,) the row from which a name can be held: its first price, or as many rows later as its risk is told by."""
         risk = self.book.settings.risk
         first = np.where(self.there.any(axis=0), self.there.argmax(axis=0), len(self.there))
-        whole = risk.source == "prices" and risk.late_listings == "refuse"
-        return np.asarray(first + (int(risk.window_rows or 0) if whole else 0), dtype=np.int64)
+        needed = {"refuse": int(risk.window_rows or 0), "shorten_window": FEWEST_ROWS, "beta": 0}[risk.late_listings]
+        return np.asarray(first + (needed if risk.source == "prices" else 0), dtype=np.int64)
 
-    def _first(self, start: dt.date | None) -> int:
-        """The first row: of prices enough, and of a day on which the book can speak."""
-        risk = self.book.settings.risk
-        rows = int(risk.window_rows or 0) if risk.source == "prices" else 0
+    def _first(self, start: dt.date | None, rows: int) -> int:
+        """The first row: with so many before it, and of a day on which the book can speak."""
         known = _known_since(self.book.settings) if self.outlook == "dated" else None
         day = max([pd.Timestamp(one) for one in (start, known and known[1]) if one is not None], default=self.days[0])
         able = np.flatnonzero(self.eligible.any(axis=1))
@@ -410,17 +409,20 @@ class _Walk:
             settings = settings_on(settings, day.date())
         known = dated_book(held, settings, signals, history, doubts=False)
         mandate = known.settings.mandate
+        if (budget := mandate.turnover_budget) is not None:
+            since = day - pd.DateOffset(months=budget.months)
+            used = sum(part for then, part in account.turnovers if since < then <= day)
+            mandate = mandate.model_copy(update={"turnover_budget": budget.model_copy(update={"used": used})})
         waiting = [name for name, here in zip(known.instruments, self.there[t], strict=True)
                    if not here and name not in (*mandate.locked, *mandate.forbidden)]  # fmt: skip
-        if waiting:
-            mandate = mandate.model_copy(update={"locked": [*mandate.locked, *waiting]})
-            known = replace(known, settings=known.settings.model_copy(update={"mandate": mandate}))
-        return known
+        mandate = mandate.model_copy(update={"locked": [*mandate.locked, *waiting]}) if waiting else mandate
+        return replace(known, settings=known.settings.model_copy(update={"mandate": mandate}))
 
     def plan(self, account: _Account, t: int, when: str) -> Plan:
         """The plan of a review, carried out in the account.
 
         Raises:
+            BadInput: the book cannot speak then.
             Infeasible: limits conflict then.
             NotSolved: there is no verified answer.
         """
@@ -433,7 +435,10 @@ class _Walk:
             raise
         except NotSolved as error:
             raise NotSolved(f"at the review of {day}: {error}") from error
-        orders = plan.orders if when == "worth" else plan.weighed_orders
+        except BadInput as error:
+            told = (replace(one, rule=f"{one.rule}, at the review of {day}") for one in error.breaches)
+            raise BadInput(told) from None
+        orders = plan.orders if when == "recommended" else plan.weighed_orders
         place = {name: i for i, name in enumerate(plan.book.instruments)}
         moved = np.zeros(len(place))
         for order in orders:
@@ -449,8 +454,7 @@ class _Walk:
             NotSolved: it has no answer.
         """
         can = self.eligible[t]
-        rows = int(self.book.settings.risk.window_rows or PEER_ROWS)
-        window = self.history.iloc[max(t - rows, 0) : t + 1]
+        window = self.history.iloc[max(t - self.window, 0) : t + 1]
         if weights is not equal_weights:
             can = can & window.notna().all(axis=0).to_numpy()
         wanted = np.zeros(len(can))
@@ -499,7 +503,7 @@ class _Walk:
         held = {name: float(units) for name, units in zip(self.book.instruments, account.units, strict=True) if units}
         return PolicyResult(
             account.policy, values, {name: one.formula(returns, per_year) for name, one in MEASURES.items()},
-            account.start, account.gains, account.costs, account.traded / float(values.mean()) / years,
+            account.start, account.gains, account.costs, sum(part for _, part in account.turnovers) / years,
             sum(event.orders for event in account.events if event.event != "ended"), tuple(account.events),
             {**held, self.book.cash_instrument: account.cash},
         )  # fmt: skip

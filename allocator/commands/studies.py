@@ -311,9 +311,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--end", type=_DAY, metavar="DATE", help="The last row.")
 @click.option("--every", type=_Every(), default="month", show_default=True, metavar="month|week|N",
               help="When the book is asked: the first row of a month or week, or every N rows.")  # fmt: skip
-@click.option(
-    "--always", is_flag=True, help="Trade at every review, and not only where the plan is worth it or required."
-)
+@click.option("--always", is_flag=True, help="Trade at every review, also where it is not recommended.")
 @click.option("--outlook", type=click.Choice(["dated", "today"]), default="dated", show_default=True,
               help="Signals as dated, or today's outlook on every row, which is hindsight.")  # fmt: skip
 @click.option("--peer", "peers", multiple=True, type=click.Choice(["skfolio", "pypfopt"]),
@@ -355,7 +353,7 @@ def backtest(
             start=start and start.date(),
             end=end and end.date(),
             every=every,
-            when="always" if always else "worth",
+            when="always" if always else "recommended",
             outlook=outlook,
             peers=tuple(dict.fromkeys(peers)),
             progress=say,
