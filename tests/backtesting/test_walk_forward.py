@@ -189,6 +189,15 @@ def test_a_name_is_not_held_before_it_has_a_price_and_costs_nothing() -> None:
     assert f"CCC can be held from {DAYS[100]:%Y-%m-%d} on" in waits.notes  # after a whole window of risk
 
 
+def test_no_policy_trades_a_name_before_the_day_that_it_can_be_traded_from() -> None:
+    stated = account()
+    days = [pd.NaT, pd.NaT, pd.Timestamp("2027-01-01"), pd.NaT]
+    private = replace(stated, exposures=stated.exposures.assign(tradable_from=days))
+    walked = backtest(private, prices=closes(), every=40)
+    held = {one.policy: one.held["CCC"] for one in walked.policies}
+    assert len({*held.values()}) == 1
+
+
 @pytest.mark.parametrize("source", ["prices", "exposures"])
 def test_a_name_that_ends_is_sold_at_its_last_price_and_it_is_said(source: str) -> None:
     ends = closes()
