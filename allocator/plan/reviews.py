@@ -16,7 +16,7 @@ import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
-from allocator.lots.milp import OrderGrid, order_grid
+from allocator.lots.milp import OrderGrid, order_grid, steady
 from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
@@ -117,10 +117,12 @@ def _proved(policy: Policy) -> float:
 # whose rounding moves most money is then traded no more than the one lot, or no less than the other (Land and Doig
 # 1960). What its lots are worth is asked of the tree each time, so that a bound and a policy stand at both ends.
 #
-_TREES = 16
-"""Trees that the search may solve."""
+_TREES, _PARTS = 16, 4000
+"""Trees that the search may solve, and names at all times that these may have together: some seconds."""
 _WHOLE = 1e-7
 """Of the account: a trade so near to whole lots is one."""
+_DIGITS = 9
+"""Of what steers the search: on another processor the last ones differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +192,14 @@ class _FirstLots:
         """Lots within `lots.gap_bps` of what no lots can beat, as far as the work goes; and that bound."""
         enough = self._book.settings.lots.gap_bps / 1e4
         grid = self._grid(self._best)
-        left = [(-most, 0, -grid.held, grid.most_bought, self._best)]
+        left = [(-round(most, _DIGITS), 0, -grid.held, grid.most_bought, self._best)]
         given_up, solved = -np.inf, 0
-        while left and solved < _TREES and -left[0][0] - found.policy.equivalent > enough:
+        trees = min(_TREES, _PARTS // (len(self._best.staged.mandates) * len(self._book.instruments)))
+        while left and solved < trees and -left[0][0] - found.policy.equivalent > enough:
             bound, _, low, high, policy = heappop(left)
             grid = self._grid(policy)
             below, above = grid.nearest
-            apart = np.round(np.minimum(grid.targets - below, above - grid.targets) * grid.values, 9)
+            apart = steady(np.minimum(grid.targets - below, above - grid.targets) * grid.values, _DIGITS)
             name = int(np.argmax(apart))
             if apart[name] <= _WHOLE:
                 given_up = max(given_up, -bound)
@@ -212,7 +215,7 @@ class _FirstLots:
                 except NotSolved:
                     given_up = max(given_up, -bound)
                     continue
-                heappush(left, (max(bound, -_proved(other)), solved, lowest, highest, other))
+                heappush(left, (max(bound, -round(_proved(other), _DIGITS)), solved, lowest, highest, other))
         most = min(most, max([found.policy.equivalent, given_up, *(-bound for bound, *_ in left)]))
         return found, most
 
