@@ -530,8 +530,7 @@ class _RowsForm:
         if not self._data:
             self._open(limits)
         data, options, clock = self.with_rows(kept), self.solver.options(limits), limits.clock()
-        told = _rounded(data, limits.tolerance)
-        raw = self._chain.solve_via_data(self._compiled.problem, told, False, False, options)
+        raw = self._chain.solve_via_data(self._compiled.problem, data, False, False, options)
         clock.refuse_late()
         status = raw.info.status.name if self._quadratic else str(raw.status)
         return status, self.solver.read(raw, data) if status in ("PIQP_SOLVED", "Solved") else None
@@ -645,13 +644,14 @@ def solve_once(
     limits: Limits,
     *,
     warm: bool = True,
+    rounded: bool = False,
     amend: Callable[[dict[str, Any], Any, Any], None] | None = None,
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
     A `warm` solver keeps what it made of the last question: its scaling, and options that are not said anew. What is to
-    be written into the compiled data, `amend` writes, told cvxpy's chain and what that inverts with. A solver is told
-    numbers that are the same on every processor; its answer is checked by those that were meant.
+    be written into the compiled data, `amend` writes, told cvxpy's chain and what that inverts with. With
+    `rounded` numbers a solver is told what is the same on every processor, and checked by what was meant.
 
     Raises:
         OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
@@ -663,7 +663,8 @@ def solve_once(
             data, chain, inverse = problem.get_problem_data(solver.name, canon_backend="COO", solver_opts=options)
             if amend is not None:
                 amend(data, chain, inverse)
-            raw = chain.solve_via_data(problem, _rounded(data, limits.tolerance), warm, False, options)
+            told = _rounded(data, limits.tolerance) if rounded else data
+            raw = chain.solve_via_data(problem, told, warm, False, options)
         clock.refuse_late()  # also of solvers that know no limit, and of those that reached it
         # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
         # warning is of the whole process, where another thread may be solving too
