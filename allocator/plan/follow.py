@@ -147,7 +147,9 @@ def _settings_written(book: Book) -> dict[str, Any]:
     for key in ("no_sales", "no_purchases", "eligible", "bands", "max_names", "min_position", "names_gap"):
         if mandate[key] in (None, {}) or (key == "names_gap" and not few):
             del mandate[key]
-    if not book.settings.cash.flow:
+    own = {"flows"} if book.settings.cash.dated else set()
+    settings["cash"] = {key: value for key, value in settings["cash"].items() if key in {"paid_in", "paid_out", *own}}
+    if not (book.settings.cash.flow or own):
         del settings["cash"]
     for key in [one for one in ("confirm", "views") if not settings[one]]:
         del settings[key]

@@ -321,7 +321,7 @@ def _orders(
     found, start = _targets(book, outlook, say, trying, further, explains=explains)
     say("finding whole lots")
 
-    def with_lots(found: Targets) -> _Orders:
+    def with_lots(found: Targets, *, explains: bool = explains) -> _Orders:
         own = found.restrained
         lots, gap, mandate, given = whole_lots_with_soft_rules(
             book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
@@ -345,7 +345,7 @@ def _best_names(
     outlook: Outlook,
     start: Position,
     found: Targets,
-    with_lots: Callable[[Targets], _Orders],
+    with_lots: Callable[..., _Orders],
     *,
     further: bool,
 ) -> _Orders:
@@ -369,6 +369,8 @@ def _best_names(
             here = found if held is names.held else other_names(book, start, outlook, found, held, limits)
             if best is not None and _value(best, outlook) - here.certificate.bound <= enough:
                 break
+            if refusal is not None:  # one reason is told: then whether there are lots is asked before which are best
+                with_lots(here, explains=False)
             tried = with_lots(here)
             if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
                 best = tried
