@@ -45,7 +45,8 @@ def main() -> None:
 
 for command in (
     init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, frontier,
-    waiting, stress, fleet, report, desk, history, show, compare, verify, replay, approve, export, apply, schema, plugins,
+    waiting, stress, fleet, report, desk, history, show, compare, verify, replay, approve, export, apply, schema,
+    plugins,
 ):  # fmt: skip
     main.add_command(command)
 if __name__ == "__main__":

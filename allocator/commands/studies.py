@@ -324,8 +324,10 @@ def fleet(
 
     with progress_spinner() as say:
         say("loading the solvers")
+        from allocator.fleets.executors import DaskWorkers, ProcessWorkers
         from allocator.fleets.fleet import run_fleet
 
+        processes = workers or os.cpu_count() or 1
         found = run_fleet(
             Path(choice.path),
             Path(out),
@@ -333,8 +335,7 @@ def fleet(
             overrides=choice.overrides,
             as_of=choice.as_of,
             lots=not targets,
-            workers=workers or os.cpu_count() or 1,
-            scheduler=scheduler,
+            workers=lambda: ProcessWorkers(processes) if scheduler is None else DaskWorkers(scheduler),
             progress=say,
         )
     if not as_json:

@@ -20,11 +20,9 @@ def show_fleet(found: FleetDocument, folder: str) -> None:
     out.print(f"{found['name']} · {found['accounts']:,} accounts · {found['as_of']}")
     verdicts = ", ".join(f"{name} {count:,}" for name, count in found["verdicts"].items())
     out.print(f"complete: {found['complete']:,}" + f" ({verdicts})" * bool(verdicts))
-    money = {name: plain_amount(found[name], grouped=True) for name in ("value", "bought", "sold", "costs")}  # type: ignore[literal-required]
+    money = {name: plain_amount(found[name], grouped=True) for name in ("value", "bought", "sold", "costs")}
     out.print(f"worth {money['value']} {found['currency']} before trading")
-    out.print(
-        f"{found['orders']:,} orders: sells {money['sold']}, buys {money['bought']}, costs {money['costs']}"
-    )
+    out.print(f"{found['orders']:,} orders: sells {money['sold']}, buys {money['bought']}, costs {money['costs']}")
     if failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in Counter(one["error"] for one in failed).most_common())
         heading(out, f"Failed: {len(failed):,} ({kinds}); all others are complete")

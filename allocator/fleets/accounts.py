@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from allocator.book.book import Book, aligned, checked_draft
 from allocator.book.checks.draft import Draft
@@ -96,7 +95,8 @@ class Accounts:
     size: int
     """Of a batch: about half a second of work."""
     _holdings: pd.DataFrame
-    _places: Mapping[str, NDArray[np.intp]] = field(repr=False)
+    _places: Mapping[Any, Any] = field(repr=False)
+    """Where the rows of each account are among them."""
 
     @property
     def batches(self) -> int:
@@ -146,7 +146,10 @@ def read_fleet(
     ]  # fmt: skip
     breaches += _uncounted_turnover(settings, own)
     draft, faults = _sound_draft(settings, raw, breaches, text, overrides)
-    failed = {**faults, **{name: [*case.breaches, *faults.get(name, ())] for name, case in own.items() if case.breaches}}
+    failed = {
+        **faults,
+        **{name: [*case.breaches, *faults.get(name, ())] for name, case in own.items() if case.breaches},
+    }
     holdings = draft.tables["holdings"]
     sound = [name for name in dict.fromkeys(holdings["account"]) if name not in failed]
     if not sound:
@@ -272,7 +275,9 @@ def _own_settings(path: Path) -> dict[str, AccountCase]:
     accounts = raw.frame["account"].tolist()
     for line, account, *cells in zip(raw.rows, accounts, *(raw.frame[key].tolist() for key in keys), strict=True):
         if is_blank(account):
-            breaches.append(Breach(raw.name, line, "account", None, "must not be blank", "write whose limits these are"))
+            breaches.append(
+                Breach(raw.name, line, "account", None, "must not be blank", "write whose limits these are")
+            )
             continue
         name = str(account).strip()
         said = [f"{key}={_value(key, cell)}" for key, cell in zip(keys, cells, strict=True) if not is_blank(cell)]
@@ -320,6 +325,10 @@ def _uncounted_turnover(settings: Settings, own: Mapping[str, AccountCase]) -> I
     """A budget whose use a ledger would have to count, account by account."""
     key = "mandate.turnover_budget.used"
     budget = settings.mandate.turnover_budget
-    if budget is not None and budget.used is None and not any(key in one for case in own.values() for one in case.overrides):
+    if (
+        budget is not None
+        and budget.used is None
+        and not any(key in one for case in own.values() for one in case.overrides)
+    ):
         cure = f"add the column {key} to accounts.csv, with what each account has traded of it"
         yield Breach.of("book.toml", "is counted in a ledger for one account at a time", cure, column=key)

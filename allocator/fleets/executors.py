@@ -111,7 +111,7 @@ class DaskWorkers:
     @property
     def wanted(self) -> int:
         """Batches that may be under way, with the workers that there are now."""
-        return _AHEAD * max(sum(self._client.nthreads().values()), 1)
+        return _AHEAD * max(int(sum(self._client.nthreads().values())), 1)
 
     def is_death(self, error: BaseException) -> bool:
         """After some deaths of workers that had a batch the scheduler gives it up."""

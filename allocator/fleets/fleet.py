@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, TextIO, TypedDict
 from allocator.errors import BadInput, Breach, required_extra
 from allocator.fleets.accounts import Accounts, Batch, SharedBook, read_fleet
 from allocator.fleets.batches import Result, packed, work_on
-from allocator.fleets.executors import DIED, DaskWorkers, ProcessWorkers, Workers, work_through
+from allocator.fleets.executors import DIED, Workers, work_through
 from allocator.plan.output import csv_text, order_rows, order_system_row
 from allocator.plan.plan import Order
 from allocator.plan.runs import digest, input_digests, refuse_changing_inputs
@@ -82,8 +82,11 @@ class FleetRun:
         there = {*names_in(self.folder / SHARDS)}
         every = range(self.accounts.batches)
         missing = [number for number in every if self.shard(number).name not in there]
-        again = [n for n in every if self.shard(n).name in there and any(one["error"] == DIED for one in self.results(n, ["error"]))]
+        again = [number for number in every if number not in {*missing} and self._has_died(number)]
         return sorted([*missing, *again])
+
+    def _has_died(self, number: int) -> bool:
+        return any(one["error"] == DIED for one in self.results(number, ["error"]))
 
     def results(self, number: int, columns: list[str] | None = None) -> list[Result]:
         """The rows of a shard, or some of their columns.
@@ -138,11 +141,11 @@ def run_fleet(
     overrides: Sequence[str] = (),
     as_of: dt.date | None = None,
     lots: bool = True,
-    workers: int = 1,
-    scheduler: str | None = None,
+    workers: Callable[[], Workers],
     progress: Callable[[str], None] = lambda _: None,
 ) -> FleetDocument:
-    """Work on every account of a book, and write what became of them into `out`.
+    """Have `workers`, opened where there is something to do, work on every account of a book, and write what becomes of
+    each into `out`.
 
     Raises:
         BadInput: what all accounts share is refused, or `out` holds a run of other inputs.
@@ -154,7 +157,7 @@ def run_fleet(
     progress("starting workers")
     interrupted = False
     if missing:
-        workforce: Workers = ProcessWorkers(workers) if scheduler is None else DaskWorkers(scheduler)
+        workforce = workers()
         try:
             told = _Rate(run.accounts, missing, progress)
 
@@ -257,7 +260,7 @@ def _finished(run: FleetRun, *, interrupted: bool) -> FleetDocument:
             pass
     else:
         _write_orders(run, results)
-    made: FleetDocument = {
+    made: FleetDocument = {  # type: ignore[typeddict-item]  # the totals have the other keys
         "format": "allocator.fleet/1",
         "name": document.name,
         "as_of": document.as_of.isoformat(),

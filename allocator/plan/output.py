@@ -75,9 +75,7 @@ def order_system_row(row: Mapping[str, Any], section: OrdersSection) -> list[str
     return [one.text if isinstance(one, ConstantColumn) else said[one] for one in section.columns.values()]
 
 
-def order_rows(
-    book: Book, orders: Sequence[Order], plan_digest: str, first: int = 1
-) -> Iterator[dict[str, Any]]:
+def order_rows(book: Book, orders: Sequence[Order], plan_digest: str, first: int = 1) -> Iterator[dict[str, Any]]:
     """Each order by the names of columns; its id is of the plan and its place in it, counted from `first`."""
     settings, names = book.settings.book, book.exposures["name"]
     at = {name: i for i, name in enumerate(book.instruments)}
@@ -100,6 +98,7 @@ def order_rows(
 
 
 def csv_text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a spreadsheet shows them, and runs nothing of them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([neutralise_formula(cell) for cell in row] for row in rows)

@@ -76,7 +76,9 @@ def check_one_price(draft: Draft) -> Iterator[Breach]:
     for column in ("price", "currency", *(("lot_size",) if "lot_size" in holdings else ())):
         first = holdings.groupby("instrument")[column].transform("first")
         if (holdings[column] != first).any():  # what most rows say, or the first of as many
-            said = holdings.groupby(["instrument", column], sort=False).size().sort_values(ascending=False, kind="stable")
+            said = (
+                holdings.groupby(["instrument", column], sort=False).size().sort_values(ascending=False, kind="stable")
+            )
             usual = said.index.to_frame(index=False).drop_duplicates("instrument").set_index("instrument")[column]
             first = holdings["instrument"].map(usual)
         for row in draft.rows("holdings", holdings[column] != first):
