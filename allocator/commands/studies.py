@@ -312,9 +312,7 @@ def fleet(
 
     \b
     Examples:
-      allocator fleet data/listed --out plans/fleet
-      allocator fleet data/listed --accounts accounts.csv --out plans/fleet --workers 8
-      allocator fleet data/listed --out plans/fleet --scheduler tcp://10.0.0.1:8786
+      allocator fleet data/listed --out plans/fleet --workers 1
     """
     if choice.account is not None:
         raise click.UsageError("--account is for one: use allocator rebalance")
