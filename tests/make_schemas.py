@@ -44,6 +44,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.options import ErrorDocument
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
     from allocator.commands.report import DeskDocument, ReportDocument
+    from allocator.fleets.fleet import FleetDocument
     from allocator.importers.positions import ImportDocument
     from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.fills import ApplyDocument
@@ -74,6 +75,7 @@ def document_classes() -> dict[str, type]:
         "desk": DeskDocument,
         "error": ErrorDocument,
         "explain": ExplainDocument,
+        "fleet": FleetDocument,
         "history": HistoryDocument,
         "implied": ImpliedDocument,
         "import": ImportDocument,

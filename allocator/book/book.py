@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -333,6 +333,19 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     Raises:
         BadInput: all errors of all tables at once.
     """
+    draft, breaches = checked_draft(settings, raw, account)
+    if breaches:
+        raise BadInput(breaches)
+    return aligned(draft)
+
+
+def checked_draft(
+    settings: Settings,
+    raw: Mapping[str, RawTable],
+    account: str | None = None,
+    without: Collection[Callable[[Draft], Iterable[Breach]]] = (),
+) -> tuple[Draft, list[Breach]]:
+    """Tables held to their contracts and to each other, and every error of all of them; `without` some checks."""
     known, missing = REQUIRED + OPTIONAL, [name for name in REQUIRED if name not in raw]
     breaches = [Breach.of(name, "this table is required", f"add {name}.csv to the book's folder") for name in missing]
     strangers = [name for name in raw if name not in known]
@@ -340,10 +353,8 @@ def assemble_book(settings: Settings, raw: Mapping[str, RawTable], *, account: s
     tables, of_contracts = _validated(raw, settings)
     draft = Draft(settings, with_defaults(settings, tables), raw.keys(), account)
     breaches += [_debit(breach, raw, settings.book.currency) for breach in of_contracts]
-    breaches += [*disagreements(draft, CHECKS), *check_doubts(draft)]
-    if breaches:
-        raise BadInput(breaches)
-    return _aligned(draft)
+    checks = [check for check in CHECKS if check.look not in without]
+    return draft, [*breaches, *disagreements(draft, checks), *check_doubts(draft)]
 
 
 def check_tables(raw: Mapping[str, RawTable]) -> list[Breach]:
@@ -415,7 +426,7 @@ def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame])
     breaches = [*disagreements(draft, CHECKS), *unconfirmed((), settings.confirm, {RETURNS_TABLE})]
     if breaches:
         raise BadInput(replace(one, table="settings") for one in breaches)
-    return _aligned(draft)
+    return aligned(draft)
 
 
 # A book on another day: what had been seen by then, held to the checks of a book that is loaded then.
@@ -607,7 +618,7 @@ def _tables_of(book: Book) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _aligned(draft: Draft) -> Book:
+def aligned(draft: Draft) -> Book:
     """The book of sound tables that agree."""
     settings, tables = draft.settings, draft.tables
     everyone = tables["exposures"].set_index("instrument")

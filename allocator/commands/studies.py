@@ -1,10 +1,11 @@
 """Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier`,
-`stress` and `backtest`.
+`stress`, `backtest` and `fleet`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -279,6 +280,68 @@ def stress(
 
         show_stress(report, full=full)
     return report.document()
+
+
+# `allocator fleet BOOK`: the orders of every account of a book.
+#
+
+
+@click.command()
+@book_options
+@click.option(
+    "--accounts", type=click.Path(), metavar="FILE", help="What accounts set otherwise: a row each, a column a key."
+)
+@click.option("--out", type=click.Path(file_okay=False), required=True, metavar="DIR", help="Write the results there.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes to work in.  [default: one a processor]")
+@click.option("--scheduler", metavar="ADDRESS", help="Work on this Dask cluster instead, such as tcp://10.0.0.1:8786.")
+@click.option("--targets", is_flag=True, help="Target weights alone, without whole lots: there are no orders.")
+@handle_errors_and_json
+def fleet(
+    choice: BookChoice,
+    accounts: str | None,
+    out: str,
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    targets: bool,
+    as_json: bool,
+) -> Document:
+    """Turn every account of BOOK into whole-lot orders, as `rebalance` does one; the outlook is made once.
+
+    Results are Parquet files in DIR/shards as they come, and at the end DIR/orders.csv and DIR/fleet.json. The same
+    again works on what is missing alone. Exit code 4: some accounts failed, and all others are complete.
+
+    \b
+    Examples:
+      allocator fleet data/listed --out plans/fleet --workers 1
+    """
+    if choice.account is not None:
+        raise click.UsageError("--account is for one: use allocator rebalance")
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers are processes here, and --scheduler has its own: give one of the two")
+    from allocator.display.console import progress_spinner
+
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.fleets.executors import DaskWorkers, ProcessWorkers
+        from allocator.fleets.fleet import run_fleet
+
+        processes = workers or os.cpu_count() or 1
+        found = run_fleet(
+            Path(choice.path),
+            Path(out),
+            None if accounts is None else Path(accounts),
+            overrides=choice.overrides,
+            as_of=choice.as_of,
+            lots=not targets,
+            workers=lambda: ProcessWorkers(processes) if scheduler is None else DaskWorkers(scheduler),
+            progress=say,
+        )
+    if not as_json:
+        from allocator.display.fleet import show_fleet
+
+        show_fleet(found, out)
+    return found
 
 
 # `allocator backtest BOOK`: how the mandate would have behaved on prices that there were.

@@ -172,16 +172,19 @@ def _against_market_value(draft: Draft) -> Iterator[Doubt]:
 
 
 def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
-    """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
+    """A quiet name with a round quantity and a price near 100 that is most of its account: a bill quoted per 100?"""
     holdings = draft.tables["holdings"]
     own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
-    if own.empty or not (own["quantity"] > 0).any():
+    if own.empty:
         return
-    share = own["quantity"] * own["price"] * own["currency"].map(rates)
-    share = share / share.sum()
-    volatilities = _volatilities(draft).drop(index=list(draft.cash))
-    odd = own["instrument"].map(volatilities).le(BOND_VOLATILITY) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
+    value = own["quantity"] * own["price"] * own["currency"].map(rates)
+    share = value / value.groupby(own["account"]).transform("sum")
+    odd = own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
     odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
+    if not odd.any():
+        return
+    volatilities = _volatilities(draft).drop(index=list(draft.cash))
+    odd &= own["instrument"].map(volatilities).le(BOND_VOLATILITY)
     for row in own.index[odd]:
         name, price = str(own.at[row, "instrument"]), float(own["price"][row])
         rule = f"makes {name} {share[row]:.0%} of the account; bills and bonds are quoted per 100"
