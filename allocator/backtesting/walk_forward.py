@@ -317,6 +317,7 @@ class _Walk:
         estimates: bool,
     ) -> None:
         own = book.settings
+        self.flows = bool(own.cash.dated)
         self.near = "gap_bps" not in own.lots.model_fields_set
         lots = own.lots.model_copy(update={"gap_bps": LOTS_GAP_BPS}) if self.near else own.lots
         changes = {"cash": CashSection(), "lots": lots}
@@ -464,7 +465,9 @@ class _Walk:
         wanted = np.zeros(len(can))
         if can.any():
             returns = window.loc[:, can].pct_change(fill_method=None).iloc[1:]
-            wanted[can] = wanted_weights(account.policy, weights, returns)
+            wanted[can] = wanted_weights(
+                f"{account.policy}, at the review of {self.days[t]:%Y-%m-%d},", weights, returns
+            )
         prices, lots = self.filled[t], self.book.lot_sizes
         stuck = np.where(moves, 0.0, account.units)
         money = account.close(self.days[t], prices) - float(stuck @ prices)
@@ -529,6 +532,8 @@ class _Walk:
             yield f"{name} has no price after {last:%Y-%m-%d}: who held it sold it on {day} at its last, at a cost"
         if self.book.foreign_currencies:
             yield f"exchange rates are held constant ({', '.join(self.book.foreign_currencies)})"
+        if self.flows:
+            yield "cash.flows, which are planned for later, are left out"
         yield "cash earns nothing; policies beside the plan keep none of its rules"
         if self.near:
             yield f"whole lots may be {LOTS_GAP_BPS:g} bps of the objective from the best; lots.gap_bps states another"

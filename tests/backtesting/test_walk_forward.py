@@ -77,9 +77,7 @@ def refusal(**given: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def found() -> Backtest:
-    return backtest(
-        account(**{"late_listings": "beta", **PRICES}, frame=level(closes())), prices=closes(), every=9
-    )
+    return backtest(account(**{"late_listings": "beta", **PRICES}, frame=level(closes())), prices=closes(), every=9)
 
 
 def level(frame: pd.DataFrame) -> pd.DataFrame:
