@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from allocator.backtesting.measures import MEASURES
 from allocator.backtesting.policies import EQUAL, HELD, PLAN, Weights, chosen_peers, equal_weights, wanted_weights
 from allocator.book.book import Book, dated_book, history_of_table, refuse_no_book, views_of_later
+from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import FEWEST_ROWS
@@ -40,6 +41,8 @@ EVERY = {"month": "M", "week": "W"}
 """When the book is asked, beside every so many rows."""
 CLOCKS = (252.0, 52.0, 12.0, 4.0, 1.0)
 """Rows a year: trading days, weeks, months, quarters, years."""
+OF_THE_DAY = tuple(check for check in CHECKS if check.needs in (None, "signals"))
+"""What of a book's tables and settings may agree on one day and not on a later one."""
 LOTS_GAP_BPS = 5.0
 """Of the objective: how near to the best whole lots must be here, unless the book states `lots.gap_bps`."""
 FOOT = (
@@ -409,7 +412,8 @@ class _Walk:
             history.index = history.index + (pd.Timestamp(settings.book.as_of) - day)
         else:
             settings = settings_on(settings, day.date())
-        known = dated_book(held, settings, signals, history, doubts=False)
+        checks = CHECKS if t == self.started else OF_THE_DAY
+        known = dated_book(held, settings, signals, history, checks=checks)
         mandate = known.settings.mandate
         if (budget := mandate.turnover_budget) is not None:
             since = day - pd.DateOffset(months=budget.months)
