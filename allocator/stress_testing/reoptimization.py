@@ -214,14 +214,17 @@ class Reoptimizer:
         """The proved answers, or why there is none."""
         return [self.solve(outlook, self._problem.mandate) for outlook in outlooks]
 
-    def solve(self, outlook: Outlook, mandate: Mandate) -> Answer:
-        """The proved answer to the plan's question under another outlook and mandate, or why there is none."""
+    def solve(self, outlook: Outlook, mandate: Mandate, start: Position | None = None) -> Answer:
+        """The proved answer to the plan's question under another outlook and mandate, or from elsewhere; or why there is
+        none.
+        """
         if _left_out(outlook, mandate):
             return UnsolvedProblem("BadMandate", LEFT_OUT)
-        return self._fast.solve(self._problem.start, outlook, mandate) or self._long_way(outlook, mandate)
+        start = start or self._problem.start
+        return self._fast.solve(start, outlook, mandate) or self._long_way(start, outlook, mandate)
 
-    def _long_way(self, outlook: Outlook, mandate: Mandate) -> Answer:
-        start, limits = self._problem.start, self._problem.limits
+    def _long_way(self, start: Position, outlook: Outlook, mandate: Mandate) -> Answer:
+        limits = self._problem.limits
         try:
             program = self._compiled(outlook, mandate)
             trade, _, certificate = solve_certified(program, start, outlook, mandate, limits)
