@@ -1,4 +1,4 @@
-"""What a trial shows: certainty equivalents and worst deciles with bounds, corrected comparisons, and the default caution.
+"""What a trial shows: certainty equivalents and worst deciles with bounds, corrected p-values, the default caution.
 
 Investors are drawn again with replacement, each with all of its worlds (cluster bootstrap): the worlds of one investor
 share his errors. Arrays of outcomes are (I, W, P): investors, worlds of each, policies.
@@ -16,6 +16,8 @@ from allocator.types import Matrix, Vector
 
 RESAMPLES = 10_000
 DECILE = 0.1
+FEWEST = 20
+"""Investors of which resamples say something."""
 _AT_ONCE = 500
 """Resamples looked at together."""
 Outcomes = NDArray[np.float64]
@@ -86,12 +88,13 @@ def holm_adjusted(p: Sequence[float]) -> list[float]:
 LOSS_ALLOWED_BPS = 15.0
 
 
-def default_caution(cautions: Sequence[float], loss_bps: Sequence[Vector], help_bps: Sequence[Vector]) -> float:
-    """The largest caution whose loss, by its upper bound where beliefs are right, is at most 15 bps and whose help in
-    the worst decile, by its lower bound where they are wrong, is above 0, at every announcement share; 0 where none is.
-
-    `loss_bps` and `help_bps` are (C,) bounds at each share.
+def passes_rule(lost_at_most_bps: Sequence[float], helped_at_least_bps: Sequence[float]) -> bool:
+    """Whether a caution may be the default: where beliefs are right its loss, by its upper bound, is at most 15 bps,
+    and where they are wrong its help in the worst decile, by its lower bound, above 0; at every announcement share.
     """
-    lost, helped = np.asarray(loss_bps, dtype=np.float64), np.asarray(help_bps, dtype=np.float64)
-    passes = (lost <= LOSS_ALLOWED_BPS).all(axis=0) & (helped > 0).all(axis=0)
-    return max((c for c, passed in zip(cautions, passes, strict=True) if passed), default=0.0)
+    return max(lost_at_most_bps) <= LOSS_ALLOWED_BPS and min(helped_at_least_bps) > 0
+
+
+def default_caution(grid: Sequence[tuple[float, bool]]) -> float:
+    """The largest caution of the grid that passes; 0 where none does."""
+    return max((caution for caution, passes in grid if passes), default=0.0)

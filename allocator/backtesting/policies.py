@@ -6,10 +6,9 @@ on the situation and on where it stands alone, not on what was asked before: pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,10 +18,12 @@ from allocator.book.book import Book
 from allocator.errors import AllocatorError, NotSolved
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
-from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
+from allocator.multistage.mandate import MultistageMandate, PathWealth, build_multistage_mandate
 from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
+from allocator.outlook.calibration import dated_signals
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.question import open_claims
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
@@ -43,9 +44,11 @@ class Situation:
     def __init__(self, book: Book) -> None:
         self.book, self.limits = book, Limits.of(book)
         self._certain: dict[str, MultistageMandate] = {}
+        self._around: dict[int, PathWealth | None] = {}
 
     @cached_property
     def outlook(self) -> Outlook:
+        """What is believed."""
         return build_outlook(self.book)
 
     @cached_property
@@ -69,6 +72,16 @@ class Situation:
             book = replace(self.book, settings=self.book.settings.model_copy(update=view))
             self._certain[answer] = self._staged(_without_reviews(book), build_outlook(book))
         return self._certain[answer]
+
+    def first_trade(self, staged: MultistageMandate, caution: Caution, start: Position) -> Trade:
+        """Of the best policy at a caution. Risk on the way is charged first around the policy that was found first
+        here, near which all others are; so the first must be the same one wherever results are to be.
+        """
+        sets = tuple(one.at_caution(*caution) if any(caution) else Singleton() for one in staged.ambiguities)
+        asked = replace(staged, ambiguities=sets, around=self._around.get(id(staged)))
+        policy = solve_policy(asked, start, self.limits)
+        self._around.setdefault(id(staged), policy.around)
+        return policy.trade(0)
 
     @cached_property
     def mean_variance(self) -> Mandate:
@@ -98,12 +111,12 @@ def shape_of(situation: Situation) -> tuple[int, ...]:
     return tuple(situation.reviewed.tree.parents.tolist())
 
 
-class TrialPolicy(Protocol):
-    """One way to trade."""
+@dataclass(frozen=True)
+class TrialPolicy:
+    """One way to trade: its `name`, and the `caution` of the set that it guards against; None where it has none."""
 
     name: str
-    caution: Caution | None
-    """Of the set that it guards against; None where it looks at no probabilities."""
+    caution: Caution | None = None
 
     def trade(self, met: Situation, start: Position) -> Trade:
         """What is traded there, the account before it being 1.
@@ -111,47 +124,42 @@ class TrialPolicy(Protocol):
         Raises:
             AllocatorError: the rules cannot be kept, or nothing proved was found.
         """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class UtilityPolicy:
+class UtilityPolicy(TrialPolicy):
     """The best by the book's utility: over the tree of reviews, or as if one traded now and no more."""
 
-    name: str
-    caution: Caution
+    caution: Caution = (0.0, 0.0)
     reviewed: bool = True
 
     def trade(self, met: Situation, start: Position) -> Trade:
+        """Over the tree, or at once."""
         staged = met.reviewed if self.reviewed else met.once
-        return _first_trade(staged, self.caution, start, met.limits)
-
-
-def _first_trade(staged: MultistageMandate, caution: Caution, start: Position, limits: Limits) -> Trade:
-    sets = tuple(one.at_caution(*caution) if any(caution) else Singleton() for one in staged.ambiguities)
-    return solve_policy(replace(staged, ambiguities=sets), start, limits).trade(0)
+        return met.first_trade(staged, self.caution, start)
 
 
 @dataclass(frozen=True)
-class MeanVariancePolicy:
+class MeanVariancePolicy(TrialPolicy):
     """The best of one period by mean and variance, as averse as the book's utility."""
 
-    name: str
-    caution: Caution
+    caution: Caution = (0.0, 0.0)
 
     def trade(self, met: Situation, start: Position) -> Trade:
+        """With a proof."""
         mandate = replace(met.mean_variance, ambiguity=met.guarded(self.caution))
         return _proved(start, met.outlook, mandate, met.limits)
 
 
 @dataclass(frozen=True)
-class NearestPolicy:
+class NearestPolicy(TrialPolicy):
     """The trades nearest, by squares, to a portfolio that looks at no belief: equal weights, or what is held."""
 
-    name: str
-    equal: bool
-    caution: Caution | None = None
+    equal: bool = True
 
     def trade(self, met: Situation, start: Position) -> Trade:
+        """The same program, of another objective."""
         names = len(start.holdings)
         wanted = np.full(names, 1 / names) if self.equal else start.holdings
         mandate = replace(met.mean_variance, ambiguity=Singleton(), risk_aversion=_NEARNESS / 2)
@@ -167,26 +175,22 @@ _NEARNESS = 10.0
 
 
 @dataclass(frozen=True)
-class AnswerPolicy:
+class AnswerPolicy(TrialPolicy):
     """The best of one period for who takes an answer for granted: the one claimed last of those not refuted, or the
     true one; nobody's word, and it is the belief.
     """
 
-    name: str
     knows: str | None = None
-    caution: Caution | None = None
 
     def trade(self, met: Situation, start: Position) -> Trade:
+        """One period at no caution."""
         answer = self.knows or claimed_answer(met.book)
         staged = met.once if answer is None else met.certain(answer)
-        return _first_trade(staged, (0.0, 0.0), start, met.limits)
+        return met.first_trade(staged, (0.0, 0.0), start)
 
 
 def claimed_answer(book: Book) -> str | None:
     """Of the claims that are not refuted, what the last one says."""
-    from allocator.outlook.calibration import dated_signals
-    from allocator.outlook.question import open_claims
-
     seen = dated_signals(book)
     standing = {*((one.date, one.hypothesis) for one in open_claims(seen).values())}
     standing |= {(one.date, one.hypothesis) for one in seen if one.kind == "verification"}
@@ -242,9 +246,9 @@ GRID = tuple(step / 10 for step in range(1, 11))
 
 
 def grid_policies() -> list[TrialPolicy]:
-    """The tree along the grid of each axis, and of both at once, but for those of the table."""
-    axes: Sequence[Callable[[float], Caution]] = (lambda c: (c, 0.0), lambda c: (0.0, c), lambda c: (c, c))
-    return [UtilityPolicy(tree_name(axis(c)), axis(c)) for axis in axes for c in GRID if c != STATED]
+    """The tree along the grid of each axis, but for those of the table."""
+    at = [caution for c in GRID if c != STATED for caution in ((c, 0.0), (0.0, c))]
+    return [UtilityPolicy(tree_name(caution), caution) for caution in sorted(at)]
 
 
 def traded(policy: TrialPolicy, met: Situation, start: Position) -> Trade | None:
@@ -257,5 +261,5 @@ def traded(policy: TrialPolicy, met: Situation, start: Position) -> Trade | None
 
 def best_if_known(met: Situation, start: Position, answer: str) -> Vector | None:
     """(N + 1,) the weights that one period is best with for who knows the answer."""
-    found = traded(AnswerPolicy("", answer), met, start)
+    found = traded(AnswerPolicy("", knows=answer), met, start)
     return None if found is None else found.all_weights

@@ -1,4 +1,4 @@
-"""The trial: what each policy makes of the same account in the same simulated worlds, and the default caution that follows.
+"""The trial: what policies make of one account in the same simulated worlds, and the default caution that follows.
 
 A cell says how wrong its investors are and what is true of the market; every investor of a cell lives through the same
 worlds with every policy. An investor's results are a file of their own, written aside and renamed: what is interrupted
@@ -7,268 +7,53 @@ goes on where it stopped. `docs/trial.md` says what is measured, and had the rul
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
+from allocator.ambiguity.sets import ABOUT
+from allocator.backtesting.cells import Cell, Design, full_cells
 from allocator.backtesting.inference import (
-    LOSS_ALLOWED_BPS,
+    FEWEST,
     Outcomes,
     certainty_equivalents,
     default_caution,
     holm_adjusted,
     investor_weights,
     lower_bound,
+    passes_rule,
     two_sided_p,
     upper_bound,
     worst_deciles,
 )
-from allocator.backtesting.policies import (
-    GRID,
-    NOMINAL,
-    Situation,
-    TrialPolicy,
-    best_if_known,
-    compared_policies,
-    grid_policies,
-    shape_of,
-    traded,
-    tree_name,
-)
-from allocator.backtesting.worlds import (
-    ERRORS,
-    Kind,
-    World,
-    WorldSource,
-    believed_book,
-    book_on,
-    random_stream,
-    refuse_untried,
-)
+from allocator.backtesting.lives import InvestorLife, InvestorResult
+from allocator.backtesting.policies import GRID, compared_policies, tree_name
+from allocator.backtesting.worlds import ERRORS, WorldSource, random_stream, refuse_untried
 from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput
 from allocator.multistage.mandate import OBJECTIVES
 from allocator.multistage.objectives import Objective
-from allocator.outlook.question import DAYS_A_MONTH
-from allocator.outlook.scenario_tree import build_review_tree
 from allocator.outlook.outlook import build_outlook
+from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.follow import input_fingerprints
-from allocator.presentation import Count, IsoDate, Keywords, NotNegative, OutlookHeading, Probability
-from allocator.rules.rows import Position
+from allocator.presentation import Count, Keywords, NotNegative, OutlookHeading, Probability
 from allocator.stress_testing.reoptimization import Work, parallel_map
 from allocator.tables.files import replace_file
-from allocator.types import Matrix, Vector
-
-SEED = 26
-INVESTORS, WORLDS = 200, 10
-REDUCED_INVESTORS, REDUCED_WORLDS = 4, 2
-_HALF = 0.5
-"""Of the way to what who knows the answer would hold: who has gone so far has adapted."""
-_INSIDE = 1e-9
-"""How far beyond a set the true probabilities may lie and be called inside."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """How wrong investors are, and `about` what; what share of a re-pricing comes at once in truth; whose worlds."""
-
-    strength: float
-    share: float
-    kind: Kind = "model"
-    about: tuple[str, ...] = tuple(ERRORS)
-
-    @property
-    def name(self) -> str:
-        """In words."""
-        said = f"strength {self.strength:g}, share {self.share:g}"
-        if self.kind != "model":
-            return f"{said}, not our model"
-        return said if self.about == tuple(ERRORS) else f"{said}, {', '.join(self.about)} alone"
-
-    def truth(self, book: Book) -> Book:
-        """The book in whose market the cell's share is true."""
-        horizon = book.settings.horizon.model_copy(update={"announcement_share": self.share})
-        return replace(book, settings=book.settings.model_copy(update={"horizon": horizon}))
-
-    @property
-    def decides(self) -> bool:
-        """Whether the rule about the default looks at it."""
-        return self.kind == "model" and self.strength in (0.0, 1.0) and self.about == tuple(ERRORS)
-
-
-def full_cells(book: Book) -> tuple[Cell, ...]:
-    """Strengths 0, 1 and 2 at the book's own announcement share and at 1; last, worlds that are not our model's."""
-    own = float(book.settings.horizon.announcement_share or 0.0)
-    shares = tuple(dict.fromkeys((own, 1.0)))
-    cells = tuple(Cell(float(strength), share) for share in shares for strength in range(3))
-    return (*cells, Cell(1.0, own, "other"))
-
-
-def reduced_cells(book: Book) -> tuple[Cell, ...]:
-    """The same, and of strength 1 one error at a time."""
-    own = float(book.settings.horizon.announcement_share or 0.0)
-    return (*full_cells(book), *(Cell(1.0, own, about=(name,)) for name in ERRORS))
-
-
-@dataclass(frozen=True)
-class Design:
-    """What is run: which cells, how many investors in each and worlds for each of them, from which seed, and whether
-    the cells that decide about the default have the policies of its grid.
-    """
-
-    cells: tuple[Cell, ...]
-    investors: int = INVESTORS
-    worlds: int = WORLDS
-    seed: int = SEED
-    grid: bool = True
-
-    def policies(self, cell: Cell) -> list[TrialPolicy]:
-        """Those that live in a cell, the table's first."""
-        return [*compared_policies(), *(grid_policies() if self.grid and cell.decides else [])]
-
-    def document(self) -> dict[str, Any]:
-        """What results of it can stand beside: how many investors there are does not change one of them."""
-        return {"cells": [asdict(cell) for cell in self.cells], "worlds": self.worlds, "seed": self.seed, "grid": self.grid}
-
-
-# One investor of one cell: what comes of every policy in each of his worlds.
-#
-@dataclass(frozen=True)
-class InvestorResult:
-    """By policy and world: final `wealth`, `turnover`, `months` to adapt where there was a genuine claim, reviews at
-    which nothing could be traded (`still`), and the part of reviews at which the truth lay `inside` the set; `scenarios`
-    that came true, and how many investors before him were `refused`.
-    """
-
-    cell: int
-    investor: int
-    refused: int
-    scenarios: tuple[int, ...]
-    wealth: dict[str, list[float]]
-    turnover: dict[str, list[float]]
-    months: dict[str, list[float | None]]
-    still: dict[str, list[int]]
-    inside: dict[str, list[float] | None]
-
-
-class InvestorLife:
-    """Lives through a cell's worlds with each policy."""
-
-    def __init__(self, design: Design, at: int, source: WorldSource, policies: Sequence[TrialPolicy]) -> None:
-        self._design, self._at, self._source, self._policies = design, at, source, policies
-        self._cell = design.cells[at]
-
-    def run(self, investor: int) -> InvestorResult:
-        """What comes of it."""
-        cell, design = self._cell, self._design
-        book, refused = believed_book(self._source.truth, cell.strength, design.seed, investor, cell.about)
-        worlds = [self._source.world(investor, number) for number in range(design.worlds)]
-        days, names, count = worlds[0].days, len(book.instruments), len(self._policies)
-        holdings = np.tile(book.weights, (len(worlds), count, 1))
-        cash = np.full((len(worlds), count), book.cash / book.value)
-        after = np.empty((len(worlds), len(days), count, names + 1))
-        known, still = np.full((len(worlds), len(days), names + 1), np.nan), np.zeros((len(worlds), count), dtype=int)
-        turnover, inside = np.zeros((len(worlds), count)), np.full((len(worlds), len(days), count), np.nan)
-        situations = dict[Any, Situation]()
-        for n, day in enumerate(days):
-            met = [self._situation(situations, book, day, world) for world in worlds]
-            # who shares a shape is asked in turn, so that its program is compiled once
-            order = sorted(range(len(worlds)), key=lambda w: (shape_of(met[w]), w))
-            today: dict[int, Any] = {}
-            for p, policy in enumerate(self._policies):
-                for w in order:
-                    whole = float(holdings[w, p].sum() + cash[w, p])
-                    start = Position(holdings[w, p] / whole, float(cash[w, p]) / whole)
-                    if n:
-                        trade = traded(policy, met[w], start)
-                    else:  # all stand in the same place
-                        trade = today[p] if p in today else today.setdefault(p, traded(policy, met[w], start))
-                    if trade is None:
-                        still[w, p] += 1
-                    else:
-                        holdings[w, p], cash[w, p] = trade.values * whole, trade.cash * whole
-                        turnover[w, p] += max(float(trade.bought.sum()), float(trade.sold.sum()))
-                    own = np.append(holdings[w, p], cash[w, p])
-                    after[w, n, p] = own / own.sum()
-                    if policy.caution is not None:
-                        inside[w, n, p] = _is_inside(met[w], policy, worlds[w].truth[n])
-                    if p == 0 and (claimed := worlds[w].claimed) is not None and day >= claimed:
-                        best = best_if_known(met[w], start, worlds[w].answer)
-                        known[w, n] = np.nan if best is None else best
-            growth = np.array([world.growth[n] for world in worlds])
-            holdings *= growth[:, None, :]
-            cash *= np.array([world.cash_growth[n] for world in worlds])[:, None]
-        wealth = holdings.sum(axis=2) + cash
-        until = book.settings.horizon.until
-        assert until is not None  # the trial refuses a book without
-        months = [[_adapted(world, until, after[w, :, p], known[w]) for p in range(count)] for w, world in enumerate(worlds)]
-        looks = np.nanmean(np.where(np.isnan(inside), 0.0, inside), axis=1)
-
-        def of(values: Any, places: int = 10) -> dict[str, list[Any]]:
-            return {
-                policy.name: [None if row[p] is None else round(float(row[p]), places) for row in values]
-                for p, policy in enumerate(self._policies)
-            }
-
-        return InvestorResult(
-            cell=self._at,
-            investor=investor,
-            refused=refused,
-            scenarios=tuple(world.scenario for world in worlds),
-            wealth=of(wealth),
-            turnover=of(turnover, 8),
-            months=of(months, 6),
-            still={policy.name: still[:, p].tolist() for p, policy in enumerate(self._policies)},
-            inside={
-                policy.name: None if policy.caution is None else looks[:, p].round(6).tolist()
-                for p, policy in enumerate(self._policies)
-            },
-        )
-
-    @staticmethod
-    def _situation(known: dict[Any, Situation], book: Book, day: dt.date, world: World) -> Situation:
-        """What the investor sees there: the same in every world in which as much was signalled."""
-        seen = tuple(row for row in world.signals if row[0] <= day)
-        if (day, seen) not in known:
-            known[day, seen] = Situation(book_on(book, day, seen))
-        return known[day, seen]
-
-
-def _is_inside(met: Situation, policy: TrialPolicy, truth: Vector) -> float:
-    """1 where the true probabilities lie within what the policy guards against, else 0."""
-    assert policy.caution is not None  # asked of those that have one
-    believed = met.outlook.probabilities
-    if not any(policy.caution):
-        return float(np.abs(truth - believed).sum() / 2 <= _INSIDE)
-    return float(met.guarded(policy.caution).excess(truth, believed) <= _INSIDE)
-
-
-def _adapted(world: World, until: dt.date, after: Matrix, known: Matrix) -> float | None:
-    """Months from the first genuine claim to the review at which half of the way is gone; to the end where it never is;
-    None where there was no such claim.
-    """
-    if world.claimed is None:
-        return None
-    ahead = [n for n, day in enumerate(world.days) if day >= world.claimed and not np.isnan(known[n]).any()]
-
-    def apart(n: int, best: Vector) -> float:
-        return float(np.abs(after[n] - best).sum()) / 2
-
-    for n in ahead:
-        if apart(n, known[n]) <= _HALF * apart(ahead[0] - 1, known[ahead[0]]):
-            return (world.days[n] - world.claimed).days / DAYS_A_MONTH
-    return (until - world.claimed).days / DAYS_A_MONTH
-
+from allocator.types import Matrix
 
 # Many investors, in any number of processes; each one's results in a file, so that a second run does what is missing.
 #
+_INPUTS = "inputs.json"
+_OF_BOUNDS = 1_000_000
+"""Where the draws of the bounds are, beyond any investor's number."""
+
+
 def _work(book: Book, design: Design, folder: Path | None) -> Work[tuple[int, int], InvestorResult]:
     """Lives of (cell, investor), whose outlooks and programs this process keeps."""
     sources: dict[int, WorldSource] = {}
@@ -278,20 +63,17 @@ def _work(book: Book, design: Design, folder: Path | None) -> Work[tuple[int, in
         if at not in sources:
             sources.clear()  # cells come one after the other
             sources[at] = WorldSource(cell.truth(book), design.seed, cell.kind)
-        result = InvestorLife(design, at, sources[at], design.policies(cell)).run(investor)
+        result = InvestorLife(design, at, sources[at]).run(investor)
         if folder is not None:
             content = json.dumps(asdict(result), separators=(",", ":")) + "\n"
-            replace_file(folder / _file_name(at, investor), content.encode())
+            replace_file(_place(folder, at, investor), content.encode())
         return result
 
     return lambda items: [one(*item) for item in items]
 
 
-def _file_name(at: int, investor: int) -> str:
-    return f"cell-{at:02d}-investor-{investor:04d}.json"
-
-
-INPUTS = "inputs.json"
+def _place(folder: Path, at: int, investor: int) -> Path:
+    return folder / f"cell-{at:02d}-investor-{investor:04d}.json"
 
 
 def _begin(folder: Path, book: Book, design: Design) -> None:
@@ -300,26 +82,32 @@ def _begin(folder: Path, book: Book, design: Design) -> None:
     Raises:
         BadInput: results of other inputs lie there, or nothing can be written.
     """
-    stated = {"format": "allocator.trial_inputs/1", **design.document(), "book": input_fingerprints(book)}
-    stated["account"], stated["as_of"] = book.account, book.settings.book.as_of.isoformat()
-    holdings = np.append(book.quantities * book.prices, book.cash)
-    stated["holdings"] = hashlib.sha256(np.ascontiguousarray(holdings).tobytes()).hexdigest()[:16]
-    signals = "" if book.signals is None else book.signals.to_csv()
-    stated["signals"] = hashlib.sha256(signals.encode()).hexdigest()[:16]
-    stated = json.loads(json.dumps(stated))
-    place = folder / INPUTS
+    held = np.append(book.quantities * book.prices, book.cash)
+    stated = {
+        **{key: json.loads(json.dumps(value)) for key, value in design.document().items()},
+        **{f"[{name}]": digest for name, digest in input_fingerprints(book).items()},
+        "account": book.account,
+        "as_of": book.settings.book.as_of.isoformat(),
+        "holdings": _digest(held.tobytes()),
+        "signals": _digest(b"" if book.signals is None else book.signals.to_csv().encode()),
+    }
+    place = folder / _INPUTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else None
     except (OSError, ValueError) as error:
         rule = f"cannot be used: {error}"
-        raise BadInput.of("--out", rule, "name a folder that can be written, or remove it", value=str(folder)) from None
+        raise BadInput.of("--out", rule, "name another folder, or remove it", value=str(folder)) from None
     if before is None:
         replace_file(place, (json.dumps(stated, indent=1) + "\n").encode())
     elif before != stated:
         differs = ", ".join(sorted(key for key in {*before, *stated} if before.get(key) != stated.get(key)))
-        rule = f"has results of another trial: {differs} differ"
+        rule = f"has results of another trial, whose {differs} differ"
         raise BadInput.of("--out", rule, "name another folder, or state what that trial had", value=str(folder))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _finished(folder: Path, at: int, investor: int) -> InvestorResult | None:
@@ -328,7 +116,7 @@ def _finished(folder: Path, at: int, investor: int) -> InvestorResult | None:
     Raises:
         BadInput: the file is not as it was written.
     """
-    place = folder / _file_name(at, investor)
+    place = _place(folder, at, investor)
     if not place.exists():
         return None
     try:
@@ -363,56 +151,92 @@ def simulate(
     items = [(at, investor) for at in range(len(design.cells)) for investor in range(design.investors)]
     done = {} if place is None else {item: found for item in items if (found := _finished(place, *item)) is not None}
     left = [item for item in items if item not in done]
-    results, interrupted = parallel_map(
-        partial(_work, book, design, place), left, jobs=jobs, say=say, what="investors", at_once=1
-    )
+    make = partial(_work, book, design, place)
+    results, interrupted = parallel_map(make, left, jobs=jobs, say=say, what="investors", at_once=1)
     done |= {item: result for item, result in zip(left, results, strict=True) if result is not None}
-    return Trial(book, design, [done[item] for item in items if item in done], interrupted)
+    return Trial(book, design, tuple(done[item] for item in items if item in done), interrupted)
 
 
-# What it shows.
+# What it shows: of each policy in each cell, and of the caution along the grid.
 #
-@dataclass(frozen=True, eq=False)
-class PolicyFigures:
-    """One policy in one cell; returns to the horizon, and what its certainty equivalent is above the nominal tree's."""
+class PolicyFigures(TypedDict):
+    """One policy in one cell; returns are to the horizon, after costs."""
 
     policy: str
-    certainty_equivalent: float
-    worst_decile: float
-    mean: float
-    regret: float
-    turnover: float
-    months_to_adapt: float | None
-    truth_inside: float | None
-    above_nominal_bps: float
-    low_bps: float
-    high_bps: float
+    certainty_equivalent: Annotated[float, "the riskless return with the mean utility of all final wealths"]
+    worst_decile: Annotated[float, "mean return of the tenth of the worlds in which the policy itself does worst"]
+    mean_return: float
+    regret: Annotated[NotNegative, "final wealth less than that of the best policy of the table, in the mean"]
+    turnover: Annotated[NotNegative, "the larger of purchases and sales, summed over today and the reviews"]
+    months_to_adapt: Annotated[
+        NotNegative | None, "from the first genuine claim to half of the way; null where there was no such claim"
+    ]
+    truth_inside: Annotated[Probability | None, "how often the true probabilities lay in the guarded set; null without"]
+    above_nominal_bps: Annotated[float, "certainty equivalent above that of the tree that trusts the belief"]
+    low_bps: Annotated[float | None, f"its 5th percentile over resampled investors; null of fewer than {FEWEST}"]
+    high_bps: Annotated[float | None, "its 95th"]
     worst_decile_above_nominal_bps: float
-    p: float | None
+    worst_decile_low_bps: float | None
+    worst_decile_high_bps: float | None
+    p: Annotated[
+        Probability | None,
+        f"of no difference from it, corrected by Holm over all cells; null of itself, and of fewer than {FEWEST}",
+    ]
+
+
+class CellDocument(TypedDict):
+    """A cell and its table."""
+
+    cell: Annotated[str, "in words"]
+    strength: NotNegative
+    announcement_share: Annotated[Probability, "what is true"]
+    worlds: Annotated[str, Keywords(enum=["model", "other"]), "whose: our model's, or another's"]
+    wrong_about: Annotated[list[Annotated[str, Keywords(enum=[*ERRORS])]], "what errors are of"]
+    investors: Count
+    refused: Annotated[Count, "investors that were drawn again, as the product refused their book"]
+    nothing_traded: Annotated[Count, "decisions at which the rules could not be kept, of all policies and worlds"]
+    policies: list[PolicyFigures]
+
+
+class RuleRow(TypedDict):
+    """A caution about one axis, and whether the rule lets it be the default."""
+
+    axis: Annotated[str, Keywords(enum=[*ABOUT])]
+    caution: Probability
+    lost_bps: Annotated[list[float], "of certainty equivalent where beliefs are right, at each true announcement share"]
+    lost_at_most_bps: Annotated[list[float], "the upper 95 % bound of each"]
+    helped_bps: Annotated[list[float], "of the worst decile where they are wrong"]
+    helped_at_least_bps: Annotated[list[float], "the lower 95 % bound of each"]
+    passes: bool
+
+
+class TrialDocument(TypedDict):
+    """What each policy makes of simulated worlds in which the truth is known, and the default caution that follows;
+    written by `allocator trial --json`."""
+
+    format: Literal["allocator.trial/1"]
+    book: OutlookHeading
+    seed: Count
+    investors: Annotated[Count, "of each cell"]
+    worlds: Annotated[Count, "of each investor"]
+    complete: Annotated[bool, "whether every investor of every cell is done"]
+    interrupted: NotRequired[Annotated[bool, "whether Ctrl-C came; absent where it did not"]]
+    cells: list[CellDocument]
+    rule: Annotated[list[RuleRow], "empty before enough is done of the cells that it looks at"]
+    default_caution: Annotated[dict[str, Probability], "by axis, as the rule says; empty where it says nothing"]
 
 
 @dataclass(frozen=True, eq=False)
 class CellResult:
-    """A cell's table, and of the policies along the grid what the rule looks at: by caution, estimate and bound."""
+    """A cell's table, and by policy what the rule looks at, estimate and bound."""
 
     cell: Cell
     investors: int
     refused: int
     still: int
-    figures: tuple[PolicyFigures, ...]
+    policies: tuple[PolicyFigures, ...]
     lost_bps: Mapping[str, tuple[float, float]]
     helped_bps: Mapping[str, tuple[float, float]]
-
-
-@dataclass(frozen=True, eq=False)
-class RuleRow:
-    """A caution about an axis: the loss and the help at each announcement share, estimate and bound; whether it passes."""
-
-    axis: str
-    caution: float
-    lost_bps: tuple[tuple[float, float], ...]
-    helped_bps: tuple[tuple[float, float], ...]
-    passes: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,7 +245,7 @@ class Trial:
 
     book: Book
     design: Design
-    results: Sequence[InvestorResult]
+    results: tuple[InvestorResult, ...]
     interrupted: bool = False
 
     @cached_property
@@ -433,89 +257,139 @@ class Trial:
     @cached_property
     def cells(self) -> tuple[CellResult, ...]:
         """Of each cell of which some investor is done; p-values are corrected over all of them."""
-        found = [self._cell(at) for at in range(len(self.design.cells))]
-        every = [one for one in found if one is not None]
-        p = [figures.p for one in every for figures in one.figures if figures.p is not None]
-        corrected = iter(holm_adjusted(p))
-        return tuple(
-            replace(one, figures=tuple(
-                figures if figures.p is None else replace(figures, p=next(corrected)) for figures in one.figures
-            ))
-            for one in every
-        )  # fmt: skip
+        every = [one for at in range(len(self.design.cells)) if (one := self._cell(at)) is not None]
+        tested = [row for one in every for row in one.policies if row["p"] is not None]
+        for row, p in zip(tested, holm_adjusted([float(row["p"] or 0.0) for row in tested]), strict=True):
+            row["p"] = p
+        return tuple(every)
 
     def _cell(self, at: int) -> CellResult | None:
         own, cell = [one for one in self.results if one.cell == at], self.design.cells[at]
         if not own:
             return None
         names = [policy.name for policy in self.design.policies(cell)]
-        compared = [policy.name for policy in compared_policies()]
         wealth = _stacked(own, "wealth", names)
-        weights = investor_weights(len(own), random_stream(self.design.seed, 1_000_000, at))
+        weights = investor_weights(len(own), random_stream(self.design.seed, _OF_BOUNDS, at))
         equivalents, deciles = certainty_equivalents(self.utility, wealth, weights), worst_deciles(wealth, weights)
         above, deeper = ((each - each[:, :1]) * 1e4 for each in (equivalents, deciles))
-        best = wealth[:, :, : len(compared)].max(axis=2, keepdims=True)
+        bounds = [(lower_bound(each), upper_bound(each)) for each in (above, deeper)]
+        bounded = len(own) >= FEWEST
+        compared = names[: len(compared_policies())]
+        best = wealth[:, :, : len(compared)].max(axis=2)
+        turnover, months, inside = (_stacked(own, what, compared) for what in ("turnover", "months", "inside"))
         p = two_sided_p(above)
-        turnover, months, inside = (_stacked(own, what, names) for what in ("turnover", "months", "inside"))
-        with np.errstate(invalid="ignore"):
-            figures = [
-                PolicyFigures(
-                    policy=name,
-                    certainty_equivalent=float(equivalents[0, i]),
-                    worst_decile=float(deciles[0, i]),
-                    mean=float(wealth[:, :, i].mean() - 1),
-                    regret=float((best[:, :, 0] - wealth[:, :, i]).mean()),
-                    turnover=float(turnover[:, :, i].mean()),
-                    months_to_adapt=_mean_or_none(months[:, :, i]),
-                    truth_inside=_mean_or_none(inside[:, :, i]),
-                    above_nominal_bps=float(above[0, i]),
-                    low_bps=float(lower_bound(above)[i]),
-                    high_bps=float(upper_bound(above)[i]),
-                    worst_decile_above_nominal_bps=float(deeper[0, i]),
-                    p=float(p[i]) if i else None,
-                )
-                for i, name in enumerate(compared)
-            ]
-        lost = {name: (float(-above[0, i]), float(upper_bound(-above)[i])) for i, name in enumerate(names)}
-        helped = {name: (float(deeper[0, i]), float(lower_bound(deeper)[i])) for i, name in enumerate(names)}
-        still = sum(sum(map(sum, (one.still[name] for name in names))) for one in own)
-        refused = sum(one.refused for one in own)
-        return CellResult(cell, len(own), refused, still, tuple(figures), lost, helped)
+        policies = tuple(
+            PolicyFigures(
+                policy=name,
+                certainty_equivalent=float(equivalents[0, i]),
+                worst_decile=float(deciles[0, i]),
+                mean_return=float(wealth[:, :, i].mean() - 1),
+                regret=float((best - wealth[:, :, i]).mean()),
+                turnover=float(turnover[:, :, i].mean()),
+                months_to_adapt=_mean_or_none(months[:, :, i]),
+                truth_inside=_mean_or_none(inside[:, :, i]),
+                above_nominal_bps=float(above[0, i]),
+                low_bps=float(bounds[0][0][i]) if bounded else None,
+                high_bps=float(bounds[0][1][i]) if bounded else None,
+                worst_decile_above_nominal_bps=float(deeper[0, i]),
+                worst_decile_low_bps=float(bounds[1][0][i]) if bounded else None,
+                worst_decile_high_bps=float(bounds[1][1][i]) if bounded else None,
+                p=float(p[i]) if i and bounded else None,
+            )
+            for i, name in enumerate(compared)
+        )
+        return CellResult(
+            cell=cell,
+            investors=len(own),
+            refused=sum(one.refused for one in own),
+            still=sum(sum(one.still[name]) for one in own for name in names),
+            policies=policies,
+            lost_bps={name: (-float(above[0, i]), -float(bounds[0][0][i])) for i, name in enumerate(names)},
+            helped_bps={name: (float(deeper[0, i]), float(bounds[1][0][i])) for i, name in enumerate(names)},
+        )
 
     @cached_property
     def rule(self) -> tuple[RuleRow, ...]:
-        """The rule about the default, caution by caution; nothing before the cells that it looks at are all there."""
-        right = [one for one in self.cells if one.cell.decides and one.cell.strength == 0]
-        wrong = [one for one in self.cells if one.cell.decides and one.cell.strength == 1]
-        if not self.design.grid or not right or len(right) != len(wrong):
+        """The rule about the default, caution by caution; nothing before enough is done of its cells."""
+        right, wrong = (
+            [one for one in self.cells if one.cell.decides and one.cell.strength == strength] for strength in (0.0, 1.0)
+        )
+        wanted = sum(cell.decides for cell in self.design.cells)
+        there = right and wrong and len(right) + len(wrong) == wanted
+        if not (self.design.grid and there and min(one.investors for one in (*right, *wrong)) >= FEWEST):
             return ()
-        rows = list[RuleRow]()
-        for axis, caution in (("answer", lambda c: (c, 0.0)), ("regime", lambda c: (0.0, c))):
-            for c in GRID:
-                name = tree_name(caution(c))
-                lost = tuple(one.lost_bps[name] for one in right)
-                helped = tuple(one.helped_bps[name] for one in wrong)
-                bounds = np.array([bound for _, bound in lost]), np.array([bound for _, bound in helped])
-                passes = default_caution([c], bounds[0][:, None], bounds[1][:, None]) == c
-                rows.append(RuleRow(axis, c, lost, helped, passes))
-        return tuple(rows)
+        return tuple(
+            _rule_row(axis, c, [one.lost_bps[name] for one in right], [one.helped_bps[name] for one in wrong])
+            for axis, (answer, regime) in zip(ABOUT, ((1.0, 0.0), (0.0, 1.0)), strict=True)
+            for c in GRID
+            for name in [tree_name((c * answer, c * regime))]
+        )
 
     @property
-    def defaults(self) -> dict[str, float]:
-        """The default caution that follows, by axis."""
-        axes = dict.fromkeys(row.axis for row in self.rule)
-        return {axis: max((row.caution for row in self.rule if row.axis == axis and row.passes), default=0.0) for axis in axes}
+    def default_caution(self) -> dict[str, float]:
+        """What follows from the rule, by axis."""
+        by = {axis: [row for row in self.rule if row["axis"] == axis] for axis in ABOUT if self.rule}
+        return {axis: default_caution([(row["caution"], row["passes"]) for row in rows]) for axis, rows in by.items()}
 
-    @property
-    def complete(self) -> bool:
-        """Whether every investor of every cell is done."""
-        return len(self.results) == len(self.design.cells) * self.design.investors
+    def document(self) -> TrialDocument:
+        """The figures as plain data."""
+        document: TrialDocument = {
+            "format": "allocator.trial/1",
+            "book": self.book.outlook_heading(),
+            "seed": self.design.seed,
+            "investors": self.design.investors,
+            "worlds": self.design.worlds,
+            "complete": len(self.results) == len(self.design.cells) * self.design.investors,
+            "cells": [
+                {
+                    "cell": one.cell.name,
+                    "strength": one.cell.strength,
+                    "announcement_share": one.cell.share,
+                    "worlds": one.cell.kind,
+                    "wrong_about": list(one.cell.about),
+                    "investors": one.investors,
+                    "refused": one.refused,
+                    "nothing_traded": one.still,
+                    "policies": [_rounded(row) for row in one.policies],
+                }
+                for one in self.cells
+            ],
+            "rule": [_rounded(row) for row in self.rule],
+            "default_caution": self.default_caution,
+        }
+        return {**document, "interrupted": True} if self.interrupted else document
+
+
+def _rule_row(
+    axis: str, caution: float, lost: Sequence[tuple[float, float]], helped: Sequence[tuple[float, float]]
+) -> RuleRow:
+    most, least = [bound for _, bound in lost], [bound for _, bound in helped]
+    return RuleRow(
+        axis=axis,
+        caution=caution,
+        lost_bps=[estimate for estimate, _ in lost],
+        lost_at_most_bps=most,
+        helped_bps=[estimate for estimate, _ in helped],
+        helped_at_least_bps=least,
+        passes=passes_rule(most, least),
+    )
+
+
+def _rounded(row: Any) -> Any:
+    """To the digits that are stable: fractions to 8 decimals, basis points to 3."""
+
+    def number(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [number(key, one) for one in value]
+        return round(value, 3 if key.endswith("bps") else 8) + 0.0 if type(value) is float else value
+
+    return {key: number(key, value) for key, value in row.items()}
 
 
 def _stacked(results: Sequence[InvestorResult], what: str, names: Sequence[str]) -> Outcomes:
     """(I, W, P), NaN where there is no such figure."""
-    worlds = len(results[0].scenarios)
-    rows = [[getattr(one, what)[name] or [None] * worlds for name in names] for one in results]
+    nothing = [None] * len(results[0].scenarios)
+    rows = [[getattr(one, what)[name] or nothing for name in names] for one in results]
     return np.array(rows, dtype=np.float64).transpose(0, 2, 1)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from scipy.special import expit, gamma, logit
 
 from allocator.book.book import Book
-from allocator.errors import BadInput
+from allocator.errors import BadInput, setting_breach
 from allocator.outlook.calibration import build_question, dated_signals
 from allocator.outlook.efficiency_model_settings import MOST_RETURN
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -78,7 +79,9 @@ def with_errors(truth: Book, strength: float, draw: _Draws, about: Collection[st
         exposures[name] = np.where(np.nan_to_num(given) != 0, given + moves, given)
     if "other" in exposures:
         moved = [name for name in _LOADINGS if name in exposures]
-        before, after = (frame[moved].fillna(0.0).to_numpy(dtype=float).sum(axis=1) for frame in (truth.exposures, exposures))
+        before, after = (
+            frame[moved].fillna(0.0).to_numpy(dtype=float).sum(axis=1) for frame in (truth.exposures, exposures)
+        )
         exposures["other"] = exposures["other"] + before - after
     share = float(horizon.announcement_share or 0.0) + by["announcement_share"] * draw.standard_normal()
     half = float(horizon.digestion_months or 0.0) * np.exp(by["digestion"] * draw.standard_normal())
@@ -209,14 +212,14 @@ class WorldSource:
         scenarios, signals, noise = (random_stream(self.seed, investor, number, part) for part in range(3))
         days = (book.settings.book.as_of, *book.settings.horizon.reviews)
         now = self._outlook(days[0], ())
-        k = int(min(np.searchsorted(np.cumsum(now.probabilities), scenarios.random()), len(now.probabilities) - 1))
+        k = min(int(np.searchsorted(np.cumsum(now.probabilities), scenarios.random())), len(now.probabilities) - 1)
         nowhere = self.kind == "other" and scenarios.random() < _OTHER_SCENARIO
         answer = question.hypotheses[question.answers[k]]
         rows, claimed = drawn_signals(question, dated_signals(book), answer, (*days, until), signals, self.kind)
         outlooks = [self._outlook(day, tuple(row for row in rows if row[0] <= day)) for day in days]
         ends = [np.column_stack([1 + one.returns, 1 + one.cash_returns]) for one in outlooks]
         # the price of a day holds what makes of it the same end: of one end the growth between two days is the ratio
-        steps = [before[k] / after[k] for before, after in zip(ends, ends[1:], strict=False)]
+        steps = [before[k] / after[k] for before, after in pairwise(ends)]
         last = np.sort(ends[-1], axis=0)[:2].mean(axis=0) if nowhere else ends[-1][k]
         growth = np.array([*steps, last])
         growth[:, :-1] *= self._noise(now.risk, now.years, (*days, until), noise)
@@ -232,7 +235,7 @@ class WorldSource:
         """(R + 1, N) of mean one, with the risk within a scenario over the days between."""
         names, factors = risk.loadings.shape
         parts, whole = [], (days[-1] - days[0]).days
-        for start, end in zip(days, days[1:], strict=False):
+        for start, end in pairwise(days):
             own = risk.over((end - start).days / whole) if years > 0 else risk
             normal = draw.standard_normal(factors + names)
             fat = np.sqrt((_DEGREES - 2) / draw.chisquare(_DEGREES, factors + names))  # of the same variance
@@ -247,8 +250,8 @@ class WorldSource:
 def drawn_signals(
     question: Question, seen: Sequence[Signal], answer: str, days: Sequence[dt.date], draw: _Draws, kind: Kind = "model"
 ) -> tuple[tuple[SignalRow, ...], dt.date | None]:
-    """What is signalled after the first of `days` until the last, the reviews standing between; and when `answer`, which
-    is true, is claimed genuinely first.
+    """What is signalled after the first of `days` until the last, the reviews standing between; and when `answer`,
+    which is true, is claimed genuinely first.
 
     Sources that have not disclosed it by now do so by their cure model, given that; any claims at its background rate
     besides. A claim is judged at the review after the one that finds it.
@@ -276,7 +279,8 @@ def drawn_signals(
                 if len(after):
                     claims.append((ahead[after[0]], *pair, True, ahead[after[0]]))
             claims += [
-                (ahead[at], *pair, False, ahead[at]) for at in _empty_claims(float(model.background), months, draw, kind)
+                (ahead[at], *pair, False, ahead[at])
+                for at in _empty_claims(float(model.background), months, draw, kind)
             ]
     rows, first = list[SignalRow](), None
     for day, source, hypothesis, genuine, found in sorted(claims, key=lambda one: (one[0], one[1:3])):
@@ -333,26 +337,25 @@ def refuse_untried(book: Book) -> None:
     Raises:
         BadInput: all that is in the way.
     """
-    settings, found = book.settings, []
-    mandate = settings.mandate
-    for key, missing, rule, cure in (
+    settings, mandate = book.settings, book.settings.mandate
+    few = mandate.max_names is not None or mandate.min_position is not None
+    reasons = (
         ("question", settings.question is None, "is needed: worlds differ in its answer", "add [question]"),
         ("market", settings.market is None, "is needed: prices follow what the market believes", "add [market]"),
-        ("horizon.reviews", not settings.horizon.reviews, "states no review, so that nothing is learnt on the way",
-         "add dates to horizon.reviews, and until"),
-        ("mandate.objective", mandate.objective not in ("log", "crra"), f"'{mandate.objective}' has no utility of wealth",
-         "choose log or crra"),
-        ("mandate.bands", bool(mandate.bands), "hang on what is held, which is another in each world", "leave them out"),
-        ("mandate.max_names", mandate.max_names is not None or mandate.min_position is not None,
-         "is a search in each world", "leave max_names and min_position out"),
-        ("mandate.turnover_budget", mandate.turnover_budget is not None, "counts runs of a ledger", "leave it out"),
+        ("horizon.reviews", not settings.horizon.reviews, "states none: nothing is learnt on the way", "add dates"),
+        (
+            "mandate.objective",
+            mandate.objective not in ("log", "crra"),
+            "has no utility of wealth",
+            "choose log or crra",
+        ),
+        ("mandate.bands", bool(mandate.bands), "hang on what is held, another in each world", "leave them out"),
+        ("mandate.max_names", few, "is a search in each world", "leave it and min_position out"),
+        ("mandate.turnover_budget", mandate.turnover_budget is not None, "counts a ledger's runs", "leave it out"),
         ("plugins.models", bool(settings.plugins.models), "gives no prices on later days", "leave it out"),
-        ("views", bool(settings.views or settings.believe), "is of today alone", "leave [views] and [believe] out"),
+        ("views", bool(settings.views), "are of today alone", "leave them out"),
+        ("believe", bool(settings.believe), "is of today alone", "state it as the prior of [scenarios]"),
         ("cash", bool(settings.cash.flow), "is paid once", "leave the payment out"),
-    ):  # fmt: skip
-        if missing:
-            from allocator.errors import setting_breach
-
-            found.append(setting_breach(key, None, rule, cure))
-    if found:
+    )
+    if found := [setting_breach(key, None, rule, cure) for key, is_there, rule, cure in reasons if is_there]:
         raise BadInput(found)

@@ -52,6 +52,14 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
             ("What is gained over no trade, by what may be traded, bps", stress_charts.gain_by_turnover),
         ),
     ),
+    "allocator.trial": (
+        "Trial",
+        (
+            ("Certainty equivalent above the nominal tree's, bps", stress_charts.equivalents_by_cell),
+            ("Mean of the worst tenth above the nominal tree's, bps", stress_charts.worst_deciles_by_cell),
+            ("What the rule about the default looks at, bps", stress_charts.bounds_by_caution),
+        ),
+    ),
     "allocator.stress": (
         "Stress",
         (

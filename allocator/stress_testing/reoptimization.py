@@ -223,8 +223,8 @@ class Reoptimizer:
         return [self.solve(outlook, self._problem.mandate) for outlook in outlooks]
 
     def solve(self, outlook: Outlook, mandate: Mandate, start: Position | None = None) -> Answer:
-        """The proved answer to the plan's question under another outlook and mandate, or from elsewhere; or why there is
-        none.
+        """The proved answer to the plan's question under another outlook and mandate, from its start or another; or why
+        there is none.
         """
         if _left_out(outlook, mandate):
             return UnsolvedProblem("BadMandate", LEFT_OUT)
