@@ -209,11 +209,10 @@ class WorldSource:
         question, until = build_question(book), book.settings.horizon.until
         assert question is not None  # both were checked by `refuse_untried`
         assert until is not None
-        scenarios, signals, noise = (random_stream(self.seed, investor, number, part) for part in range(3))
+        signals, noise = (random_stream(self.seed, investor, number, part) for part in (1, 2))
         days = (book.settings.book.as_of, *book.settings.horizon.reviews)
         now = self._outlook(days[0], ())
-        k = min(int(np.searchsorted(np.cumsum(now.probabilities), scenarios.random())), len(now.probabilities) - 1)
-        nowhere = self.kind == "other" and scenarios.random() < _OTHER_SCENARIO
+        k, nowhere = self.scenario(investor, number)
         answer = question.hypotheses[question.answers[k]]
         rows, claimed = drawn_signals(question, dated_signals(book), answer, (*days, until), signals, self.kind)
         outlooks = [self._outlook(day, tuple(row for row in rows if row[0] <= day)) for day in days]
@@ -225,6 +224,13 @@ class WorldSource:
         growth[:, :-1] *= self._noise(now.risk, now.years, (*days, until), noise)
         truth = np.array([one.probabilities for one in outlooks])
         return World(-1 if nowhere else k, answer, days, rows, growth[:, :-1], growth[:, -1], truth, claimed)
+
+    def scenario(self, investor: int, number: int) -> tuple[int, bool]:
+        """Which one comes true, and whether what comes is one that nobody has, with its answer."""
+        draw = random_stream(self.seed, investor, number, 0)
+        believed = self._outlook(self.truth.settings.book.as_of, ()).probabilities
+        k = min(int(np.searchsorted(np.cumsum(believed), draw.random())), len(believed) - 1)
+        return k, self.kind == "other" and draw.random() < _OTHER_SCENARIO
 
     def _outlook(self, day: dt.date, seen: tuple[SignalRow, ...]) -> Outlook:
         if (day, seen) not in self._known:

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from allocator.backtesting.cells import Cell
 from allocator.backtesting.inference import FEWEST, LOSS_ALLOWED_BPS
+from allocator.backtesting.policies import STATED
 from allocator.backtesting.trial import CellResult, PolicyFigures, Trial
 from allocator.display.console import (
     add_cells,
@@ -24,8 +24,8 @@ from allocator.display.console import (
 )
 
 _SIGNIFICANT = 0.05
-_COLUMNS = 7
-"""Cells beside each other on the first screen; those of one error at a time stand below them."""
+_COLUMNS, _HALF = 7, 40
+"""Cells beside each other on the first screen, those of one error at a time below them; and half of a line."""
 
 
 def show_trial(found: Trial, *, full: bool) -> None:
@@ -55,8 +55,10 @@ def show_trial(found: Trial, *, full: bool) -> None:
 
 def _show_beside(out: Console, cells: tuple[CellResult, ...], letters: list[str], *, first: bool) -> None:
     heading(out, "Certainty equivalent above the nominal tree's, bps; last the tree's own")
-    for letter, one in zip(letters, cells, strict=True):
-        out.print(f"{letter}  {_words(one.cell)}")
+    said = [f"{letter}  {one.cell.name}" for letter, one in zip(letters, cells, strict=True)]
+    two = max(map(len, said)) < _HALF and out.width >= 2 * _HALF
+    for at in range(0, len(said), 2 if two else 1):
+        out.print("".join(f"{one:<{_HALF}}" for one in said[at : at + 2]).rstrip() if two else said[at])
     out.print(_beside(cells, letters, lambda row: format_signed(row["above_nominal_bps"], 0) + _mark(row), _EQUIVALENT))
     if first:
         heading(out, "Mean of the worst tenth of the worlds above the nominal tree's, bps")
@@ -82,15 +84,8 @@ def _mark(row: PolicyFigures) -> str:
     return "*" if row["p"] is not None and row["p"] <= _SIGNIFICANT else " "
 
 
-def _words(cell: Cell) -> str:
-    return f"{cell.name} ({_WRONG.get(cell.strength, 'wrong')})"
-
-
-_WRONG = {0.0: "beliefs are right", 2.0: "very wrong"}
-
-
 def _show_cell(out: Console, letter: str, one: CellResult) -> None:
-    heading(out, f"{letter}  {_words(one.cell)}: {one.investors:,} investors")
+    heading(out, f"{letter}  {one.cell.name}: {one.investors:,} investors")
     numbers = ("equivalent", "worst 10%", "regret", "turnover", "months", "inside", "bps", "from", "to")
     made = table("policy", *numbers, right=numbers, compact=True)
     for row in one.policies:
@@ -117,7 +112,7 @@ def _show_rule(out: Console, found: Trial, *, full: bool) -> None:
     numbers = ("caution", "lost at most", "helped at least")
     made = table("axis", *numbers, "passes", right=numbers, compact=True)
     for axis, default in found.default_caution.items():
-        looked = {default, round(default + 0.1, 1), *_LOOKED_AT}
+        looked = {default, round(default + 0.1, 1), STATED}
         for row in found.rule:
             if row["axis"] == axis and (full or row["caution"] in looked):
                 most, least = max(row["lost_at_most_bps"]), min(row["helped_at_least_bps"])
@@ -127,6 +122,3 @@ def _show_rule(out: Console, found: Trial, *, full: bool) -> None:
     out.print(f"Passes what loses {LOSS_ALLOWED_BPS:g} bps at most and helps more than 0. The largest of each axis:")
     told = [f"{default:g} about the {axis}" for axis, default in found.default_caution.items()]
     out.print(", ".join(told) + ".", style="bold")
-
-
-_LOOKED_AT = (0.5, 1.0)
