@@ -8,6 +8,7 @@ from typing import Any
 from allocator.backtesting.policies import TrialPolicy, compared_policies, grid_policies
 from allocator.backtesting.worlds import ERRORS, Kind, refuse_untried
 from allocator.book.book import Book
+from allocator.errors import required_extra
 
 SEED = 26
 INVESTORS, WORLDS = 200, 10
@@ -67,10 +68,20 @@ class Design:
     worlds: int = WORLDS
     seed: int = SEED
     grid: bool = True
+    peers: bool = False
+    """Whether skfolio's optimizers live in all cells, too."""
 
     def policies(self, cell: Cell) -> list[TrialPolicy]:
         """Those that live in a cell, the table's first."""
-        return [*compared_policies(), *(grid_policies() if self.grid and cell.decides else [])]
+        return [*self.compared(), *(grid_policies() if self.grid and cell.decides else [])]
+
+    def compared(self) -> list[TrialPolicy]:
+        """Those of the table."""
+        if not self.peers:
+            return compared_policies()
+        from allocator.backtesting.peer_policies import peer_policies
+
+        return [*compared_policies(), *peer_policies()]
 
     def document(self) -> dict[str, Any]:
         """What results of it can stand beside: how many investors there are does not change one of them."""
@@ -79,18 +90,27 @@ class Design:
             "worlds": self.worlds,
             "seed": self.seed,
             "grid": self.grid,
+            "peers": self.peers,
         }
 
 
 def asked_design(
-    book: Book, *, reduced: bool, investors: int | None = None, worlds: int | None = None, seed: int = SEED
+    book: Book,
+    *,
+    reduced: bool,
+    investors: int | None = None,
+    worlds: int | None = None,
+    seed: int = SEED,
+    peers: bool = False,
 ) -> Design:
     """The whole trial or the reduced one, which has no grid and decides no default; other numbers where they are asked.
 
     Raises:
-        BadInput: the trial cannot live through the book.
+        BadInput: the trial cannot live through the book, or skfolio is asked for and not installed.
     """
     refuse_untried(book)
+    if peers:
+        required_extra("skfolio", "skfolio", "integrations", "--peers")
     cells = reduced_cells(book) if reduced else full_cells(book)
     many, each = (REDUCED_INVESTORS, REDUCED_WORLDS) if reduced else (INVESTORS, WORLDS)
-    return Design(cells, investors or many, worlds or each, seed, grid=not reduced)
+    return Design(cells, investors or many, worlds or each, seed, grid=not reduced, peers=peers)

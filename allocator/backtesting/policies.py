@@ -6,6 +6,7 @@ on the situation and on where it stands alone, not on what was asked before: pro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -45,6 +46,7 @@ class Situation:
         self.book, self.limits = book, Limits.of(book)
         self._certain: dict[str, MultistageMandate] = {}
         self._around: dict[int, PathWealth | None] = {}
+        self._found: dict[str, Vector] = {}
 
     @cached_property
     def outlook(self) -> Outlook:
@@ -95,6 +97,12 @@ class Situation:
         cautious = at_full_caution(replace(_without_reviews(self.book), settings=stated))
         cautious = _without_reviews(cautious)
         return build_mandate(cautious, self.outlook, ambiguity_set(cautious, self.outlook))
+
+    def once_only(self, name: str, found: Callable[[], Vector]) -> Vector:
+        """What a policy of this name wants here wherever it stands."""
+        if name not in self._found:
+            self._found[name] = found()
+        return self._found[name]
 
     def guarded(self, caution: Caution) -> Ambiguity:
         """The set of scenario probabilities at a caution; the belief alone where there is none."""
@@ -154,14 +162,18 @@ class MeanVariancePolicy(TrialPolicy):
 
 @dataclass(frozen=True)
 class NearestPolicy(TrialPolicy):
-    """The trades nearest, by squares, to a portfolio that looks at no belief: equal weights, or what is held."""
+    """The trades nearest, by squares, to a portfolio that is no optimum of ours: equal weights, or what is held."""
 
     equal: bool = True
 
+    def wanted(self, met: Situation, start: Position) -> Vector:
+        """(N,) that portfolio."""
+        del met
+        return np.full(len(start.holdings), 1 / len(start.holdings)) if self.equal else start.holdings
+
     def trade(self, met: Situation, start: Position) -> Trade:
         """The same program, of another objective."""
-        names = len(start.holdings)
-        wanted = np.full(names, 1 / names) if self.equal else start.holdings
+        names, wanted = len(start.holdings), self.wanted(met, start)
         mandate = replace(met.mean_variance, ambiguity=Singleton(), risk_aversion=_NEARNESS / 2)
         # of returns c·w and a variance of c/2·h'h the best h is w, but for costs and rules
         risk = FactorRisk(np.zeros((names, 1)), np.ones(names), "the squared distance from a portfolio")

@@ -166,7 +166,10 @@ class PolicyFigures(TypedDict):
     certainty_equivalent: Annotated[float, "the riskless return with the mean utility of all final wealths"]
     worst_decile: Annotated[float, "mean return of the tenth of the worlds in which the policy itself does worst"]
     mean_return: float
-    regret: Annotated[NotNegative, "final wealth less than that of the best policy of the table, in the mean"]
+    regret: Annotated[
+        float,
+        "by how much final wealth is below that of our best policy of the table; below 0 where a peer's is above",
+    ]
     turnover: Annotated[NotNegative, "the larger of purchases and sales, summed over today and the reviews"]
     months_to_adapt: Annotated[
         NotNegative | None, "from the first genuine claim to half of the way; null where there was no such claim"
@@ -274,8 +277,8 @@ class Trial:
         above, deeper = ((each - each[:, :1]) * 1e4 for each in (equivalents, deciles))
         bounds = [(lower_bound(each), upper_bound(each)) for each in (above, deeper)]
         bounded = len(own) >= FEWEST
-        compared = names[: len(compared_policies())]
-        best = wealth[:, :, : len(compared)].max(axis=2)
+        compared = names[: len(self.design.compared())]
+        best = wealth[:, :, : len(compared_policies())].max(axis=2)  # whoever else was asked
         turnover, months, inside = (_stacked(own, what, compared) for what in ("turnover", "months", "inside"))
         p = two_sided_p(above)
         policies = tuple(

@@ -290,6 +290,7 @@ def stress(
 @click.option("--investors", type=click.IntRange(2, 100_000), help="In each cell.  [default: 200; reduced 4]")
 @click.option("--worlds", type=click.IntRange(1, 1000), help="Of each investor.  [default: 10; reduced 2]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=26, show_default=True, help="Of all that is drawn.")
+@click.option("--peers", is_flag=True, help="skfolio's CVaR and opinion pooling, too, under the same rules.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
 @click.option("--full", is_flag=True, help="Every figure of every cell.")
 @handle_errors_and_json
@@ -303,6 +304,7 @@ def trial(
     jobs: int,
     *,
     reduced: bool,
+    peers: bool,
     full: bool,
     as_json: bool,
 ) -> Document:
@@ -327,7 +329,7 @@ def trial(
         from allocator.backtesting.cells import asked_design
         from allocator.backtesting.trial import simulate
 
-        design = asked_design(loaded, reduced=reduced, investors=investors, worlds=worlds, seed=seed)
+        design = asked_design(loaded, reduced=reduced, investors=investors, worlds=worlds, seed=seed, peers=peers)
         found = simulate(loaded, design, folder=out, jobs=jobs, progress=say)
     if not as_json:
         from allocator.display.trial import show_trial
