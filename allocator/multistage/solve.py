@@ -320,6 +320,7 @@ class TailRows:
         none = np.full(len(rules.limits) + len(first.limits), -np.inf)
         held = -self._start.holdings
         lower, upper = (np.concatenate([each, np.zeros(names), [0.0, 0.0]]) for each in columns.bounds(self._epigraphs))
+        lower[self._columns.cash] = 0.0  # at a review nobody may owe what goes out there
         lower[self._threshold :], upper[self._held :] = -np.inf, np.inf
         upper[[epigraph.column for epigraph in self._epigraphs]] = 0.0
         costs = np.zeros(width)
@@ -710,6 +711,8 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
 def _best_below(policy: Policy, node: int, limits: Limits | None) -> Matrix:
     """(nodes below, N) the best trades from `node` on, coming there by the policy, in units of its account."""
     unit = float(policy.wealth_before[node])
+    if unit <= 0:
+        raise Infeasible(f"infeasible: more is paid out than there is at '{policy.staged.tree.names[node]}'", (), ())
     below = solve_policy(policy.staged.below(node, unit), policy.start_of(node), limits)
     trades: Matrix = (below.bought - below.sold) * unit
     return trades

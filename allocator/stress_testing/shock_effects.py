@@ -27,7 +27,7 @@ from allocator.presentation import ByName, Count, NotNegative, Probability, Roun
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.rules.rows import Position
-from allocator.settings.settings import DAYS_A_YEAR
+from allocator.settings.settings import DAYS_A_YEAR, CashSection
 from allocator.settings.stress import ShockSection, Sign
 from allocator.stress_testing.reoptimization import Say, say_nothing
 from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, shock_library, shocked_risk
@@ -70,7 +70,8 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
-    return trade, then.value / owned.value * (1 + trade.gains(outlook)) - 1
+    came = then.settings.cash.flow - owned.settings.cash.flow  # by that day, which is no gain
+    return trade, (then.value * (1 + trade.gains(outlook)) - came) / owned.value - 1
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook, shock: ShockSection) -> Outlook:
@@ -92,7 +93,11 @@ def _by_the_day(owned: Book, after: ShockedBook) -> Book:
     days = (day - settings.book.as_of).days
     required = np.asarray(owned.exposures["required_return"], dtype=np.float64)
     grown = (1 + required) ** (days / DAYS_A_YEAR)
+    came = sum(flow for review, flow in settings.cash_at_reviews.items() if review <= day)
+    flow, passed = settings.cash.flow + came, [str(one) for one in settings.horizon.reviews if one <= day]
+    left = {of: later for of, later in settings.cash.flows.items() if not any(of <= one for one in passed)}
     sections = {
+        "cash": CashSection(paid_in=max(flow, 0.0), paid_out=max(-flow, 0.0), flows=left),
         "book": settings.book.model_copy(update={"as_of": day}),
         "horizon": settings.horizon.model_copy(
             update={"reviews": [review for review in settings.horizon.reviews if review > day]}
@@ -106,7 +111,7 @@ def _by_the_day(owned: Book, after: ShockedBook) -> Book:
         signals=after.signals if owned.signals is None else pd.concat([owned.signals, after.signals]),
         prices=owned.prices * grown,
         quoted_prices=owned.quoted_prices * grown,
-        cash=owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (days / DAYS_A_YEAR),
+        cash=owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (days / DAYS_A_YEAR) + came,
     )
 
 
