@@ -28,6 +28,7 @@ from allocator.types import Vector
 
 if TYPE_CHECKING:
     from allocator.few_names.search import FoundNames
+    from allocator.multistage.mandate import MultistageMandate
 
 # Among plans that are nearly the best, the one that trades least (`trading.indifference_bps`).
 #
@@ -132,8 +133,11 @@ def solve_targets(
     raise RuntimeError("unreachable")
 
 
-def chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> FoundNames | None:
+def chosen_names(
+    stated: Mandate, book: Book, start: Position, outlook: Outlook, staged: MultistageMandate | None = None
+) -> FoundNames | None:
     """The names to hold where the mandate wants few and they are not chosen, under what holds of its rules; else None.
+    `staged` is its tree of one decision where that solves it.
 
     Raises:
         Infeasible: no names keep the rules.
@@ -145,7 +149,7 @@ def chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook)
 
     given = relax_by_tier(start, outlook, stated)
     held = stated if given is None else given.with_limits(stated)
-    return choose_names_or_refuse(start, outlook, held, Limits.of(book), book.settings.mandate.names_gap)
+    return choose_names_or_refuse(start, outlook, held, Limits.of(book), book.settings.mandate.names_gap, staged)
 
 
 def with_chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> Mandate:
