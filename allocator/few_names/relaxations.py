@@ -277,7 +277,7 @@ class TailRelaxation(_OneDecision):
         self.own = np.asarray(staged.outlooks[0].risk.variances)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
-        """By the dual simplex, from where it stands; floors are of what is left of the account, which is found again."""
+        """By the dual simplex, from where it stands; floors are of what is left of the account, found again."""
         del parts
         positions, left = self._positions, self._positions.left
         again = positions.least.any() and not choice.free.any()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -35,11 +35,15 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
+from allocator.plan.reviews import of_chosen_names
 from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
 from allocator.stress_testing.reoptimization import PlanProblem, Reoptimizer, UnsolvedProblem
+
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
 
 POINTS = 30
 OF_RISK = ("risk_aversion", "relative_risk_aversion", "cvar_weight")
@@ -440,6 +444,7 @@ class _OverReviews:
     def __init__(self, book: Book) -> None:
         self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
         self._book, self._limits, self._reviews = book, Limits.of(book), build_review_tree(book, self.outlook)
+        self._names: FoundNames | None = None
         self._own = self._staged(book)
         full = at_full_caution(book) if book.settings.question else book
         self._sets = build_multistage_mandate(full, self.outlook, reviews=self._reviews).ambiguities
@@ -453,6 +458,10 @@ class _OverReviews:
 
     def _staged(self, book: Book) -> MultistageMandate:
         own = build_multistage_mandate(book, self.outlook, reviews=self._reviews)
+        if self._names is None:  # those of the book, at every aversion and caution
+            own, self._names = of_chosen_names(book, self.outlook, own, self.start)
+        else:
+            own = replace(own, mandates=(own.mandates[0].choosing(self._names.held),))
         return with_hindsight(own, self.start, self._limits)
 
     def _solved(self, staged: MultistageMandate) -> Policy:
