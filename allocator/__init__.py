@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from allocator import presentation
 
 if TYPE_CHECKING:
+    from allocator.backtesting.walk_forward import Backtest as Backtest
+    from allocator.backtesting.walk_forward import backtest as backtest
     from allocator.book.book import Book as Book
     from allocator.book.book import from_frames as from_frames
     from allocator.book.book import from_weights as from_weights
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
+    "backtesting.walk_forward": "Backtest backtest",
     "book.book": "Book from_frames from_weights",
     "book.loading": "load",
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",

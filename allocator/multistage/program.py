@@ -86,7 +86,7 @@ class TreeProgram:
 
     def ask(self, solver: Solver, limits: Limits) -> tuple[str, CanonicalCheck | None]:
         """A solver's status, and the canonical check of its answer where it says that it has one."""
-        return solve_once(self.problem, solver, limits, warm=False, amend=self.written)
+        return solve_once(self.problem, solver, limits, warm=False, rounded=True, amend=self.written)
 
 
 def compiled_in(staged: MultistageMandate) -> tuple[object, ...]:

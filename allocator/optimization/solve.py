@@ -7,6 +7,7 @@ is no plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -643,12 +644,14 @@ def solve_once(
     limits: Limits,
     *,
     warm: bool = True,
+    rounded: bool = False,
     amend: Callable[[dict[str, Any], Any, Any], None] | None = None,
 ) -> tuple[str, CanonicalCheck | None]:
     """Ask one solver: its status, and the canonical check of its answer where it says that it has one.
 
     A `warm` solver keeps what it made of the last question: its scaling, and options that are not said anew. What is to
-    be written into the compiled data, `amend` writes, told cvxpy's chain and what that inverts with.
+    be written into the compiled data, `amend` writes, told cvxpy's chain and what that inverts with. With
+    `rounded` numbers a solver is told what is the same on every processor, and checked by what was meant.
 
     Raises:
         OutOfTime: the user's time limit ended it, so that what another solver would say hangs on the clock.
@@ -660,7 +663,8 @@ def solve_once(
             data, chain, inverse = problem.get_problem_data(solver.name, canon_backend="COO", solver_opts=options)
             if amend is not None:
                 amend(data, chain, inverse)
-            raw = chain.solve_via_data(problem, data, warm, False, options)
+            told = _rounded(data, limits.tolerance) if rounded else data
+            raw = chain.solve_via_data(problem, told, warm, False, options)
         clock.refuse_late()  # also of solvers that know no limit, and of those that reached it
         # not unpack_results: it warns of inaccurate solutions, which our own residuals judge, and what silences a
         # warning is of the whole process, where another thread may be solving too
@@ -673,6 +677,32 @@ def solve_once(
     if problem.status != cp.OPTIMAL:
         return str(problem.status), None
     return str(problem.status), canonical_check(data, *solver.read(raw, data))
+
+
+def _rounded(data: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
+    """The data without the digits that are far below the tolerance. The last ones of products differ with a processor's
+    arithmetic, and in cones an interior-point solver makes millions of times as much of them.
+    """
+    told = dict(data)
+    digits = _BEYOND_TOLERANCE - math.log10(tolerance)
+    for name in told.keys() & {"P", "q", "c", "A", "b", "F", "G"}:
+        if isinstance(told[name], np.ndarray):
+            told[name] = _significant(told[name], digits)
+        elif told[name] is not None:
+            told[name] = told[name].copy()
+            told[name].data = _significant(told[name].data, digits)
+    return told
+
+
+_BEYOND_TOLERANCE = 1.0
+"""Digits that a solver is told beyond those of its tolerance."""
+
+
+def _significant(values: Vector, digits: float) -> Vector:
+    """Rounded to so many digits of its own."""
+    size = np.floor(np.log10(np.abs(values), out=np.zeros(len(values)), where=(values != 0) & np.isfinite(values)))
+    unit = 10.0 ** np.round(digits - 1 - size)
+    return np.where(np.isfinite(values), np.round(values * unit) / unit, values)
 
 
 # From a solver's holdings to a trade: without dust, and with the cash that the trades leave.

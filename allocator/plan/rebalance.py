@@ -305,6 +305,21 @@ def rebalance(book: Book, *, lots: bool = True, progress: Callable[[str], None] 
         raise with_tried_fixes(error, book) from None
 
 
+def plan_under(
+    outlook: Outlook, book: Book, compiled: Callable[[Outlook, Mandate], Program] = Program, *, lots: bool = True
+) -> Plan:
+    """The plan that `rebalance` makes of a book, under an outlook that is known, with programs of `compiled`.
+
+    A refusal is without the fixes that were tried.
+
+    Raises:
+        Infeasible, NotSolved, OutOfTime: as of `rebalance`.
+    """
+    if book.settings.uses_tree:
+        return plan_with_reviews(book, _quietly, with_lots=lots)
+    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, compiled=compiled)
+
+
 def _orders(
     book: Book,
     outlook: Outlook,
@@ -313,12 +328,13 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
 ) -> _Orders:
     """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, start = _targets(book, outlook, say, trying, further, explains=explains)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains, compiled=compiled)
     say("finding whole lots")
 
     def with_lots(found: Targets, *, explains: bool = explains) -> _Orders:
@@ -402,6 +418,7 @@ def _targets(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
 ) -> tuple[Targets, Position]:
     """Targets, and where the account stands."""
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
@@ -411,23 +428,30 @@ def _targets(
         stated = RelaxedLimits(members, moved).with_limits(stated)
     check_obviously_infeasible(book, outlook)
     say("solving")
-    compiled = Program if trying is None else partial(trying.compiled, explains=explains)
+    compiled = compiled if trying is None else partial(trying.compiled, explains=explains)
     return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
 
 
-def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
+def _plan_of_one_period(
+    book: Book,
+    say: Callable[[str], None],
+    *,
+    with_lots: bool,
+    known: Outlook | None = None,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+) -> Plan:
     say("reading the outlook")
-    outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
+    outlook, start = known or build_outlook(book), Position(book.weights, book.cash / book.value)
     held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
     if with_lots:
-        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say)
+        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, compiled=compiled)
         listed = list_orders(book, mandate, weighed, lots)
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _ = _targets(book, outlook, say)
+        found, _ = _targets(book, outlook, say, compiled=compiled)
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held

@@ -9,12 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
+from allocator.lots.milp import OrderGrid, order_grid, steady
 from allocator.lots.whole_lots import whole_lots
 from allocator.mandate.mandate import Mandate, no_trade
 from allocator.mandate.precheck import check_obviously_infeasible
@@ -31,7 +33,7 @@ from allocator.outlook.scenario_tree import node_flows
 from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
-from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
+from allocator.rules import LinearRule, LooserLimit, Rule, RuleId, RuleMeasurement, RuleRows, Trade, one_key_one_limit
 from allocator.rules.rows import Position
 from allocator.settings.reading import dotted_key
 from allocator.types import Vector
@@ -53,42 +55,199 @@ def plan_with_reviews(book: Book, say: Callable[[str], None], *, with_lots: bool
     say("reading the outlook")
     outlook = build_outlook(book)
     if with_lots:
-        best, begun, target, weighed, lots, names = orders_with_reviews(book, outlook, say)
+        found = orders_with_reviews(book, outlook, say)
+        best, begun, names, most, lots = found.best, found.begun, found.names, found.most, found.lots
+        target, weighed = found.target, found.weighed
     else:
         best, names = _best_policy(book, outlook, say)
-        begun = best
+        begun, most, lots = best, best.equivalent, None
         target = weighed = trade_of_solution(best.start, best.staged.mandates[0], best.holdings[0], book.value)
-        lots = None
     holding = _beginning_with(best.staged, best.start, 0 * best.start.holdings, Limits.of(book))
-    plan = _decided(book, outlook, best.staged, target, weighed, lots, (best, begun, holding))
+    plan = _decided(book, outlook, best.staged, target, weighed, lots, most, (best, begun, holding))
     if names is None:
         return plan
     left = best.staged.utility.equivalent(names.bound) - begun.equivalent  # other names may have better lots
     return replace(plan, names=names, lots_gap_bps=max(plan.lots_gap_bps, left * 1e4 if with_lots else 0.0))
 
 
+@dataclass(frozen=True, eq=False)
+class ReviewedOrders:
+    """The `best` policy, whose first trades are the `target`, and `begun`, the best that begins with whole `lots` (N,),
+    the trade `weighed`. No policy that begins with lots has a certainty equivalent above `most`; `names` say how they
+    were chosen where few are wanted.
+    """
+
+    best: Policy
+    begun: Policy
+    target: Trade
+    weighed: Trade
+    lots: Vector
+    most: float
+    names: FoundNames | None
+
+
 def orders_with_reviews(
     book: Book, outlook: Outlook, say: Callable[[str], None], work: Work | None = None, *, explains: bool = True
-) -> tuple[Policy, Policy, Trade, Trade, Vector, FoundNames | None]:
-    """The best policy, the best that begins with whole lots, today's targets, the lots as a trade and as lots, and the
-    names, where few are wanted.
+) -> ReviewedOrders:
+    """The best policy, and the best lots to begin with; of a search that does not explain the nearest.
 
     Raises:
         Infeasible: rules conflict, now or at a review, or no whole lots keep them.
         NotSolved: no solver gave an answer that passes our own checks.
     """
     best, names = _best_policy(book, outlook, say)
-    staged, start, limits = best.staged, best.start, Limits.of(book)
-    mandate = staged.mandates[0]
     say("finding whole lots")
-    target = trade_of_solution(start, mandate, best.holdings[0], book.value)
-    lots, _ = whole_lots(book, outlook, mandate, start, target, work=work, explains=explains)
-    weighed = verified_lots(book, outlook, mandate, lots)
+    asked = _FirstLots(book, outlook, best, work)
+    target = trade_of_solution(best.start, best.staged.mandates[0], best.holdings[0], book.value)
+    nearest = whole_lots(book, outlook, best.staged.mandates[0], best.start, target, work=work, explains=explains)[0]
     say("weighing the orders against no trade")
-    with_lots = _beginning_with(staged, start, (weighed.bought - weighed.sold) / book.value, limits)
-    if with_lots is None:
+    found = asked.begun(nearest)
+    if found is None:
         raise Infeasible("the nearest whole lots leave no way to keep the rules at a later review", of_lots=True)
-    return best, with_lots, target, weighed, lots, names
+    most = _proved(best)
+    if explains and not best.staged.utility.is_large:
+        found, most = asked.best(found, most)
+    return ReviewedOrders(best, found.policy, target, found.trade, found.lots, most, names)
+
+
+def _proved(policy: Policy) -> float:
+    """What no policy's certainty equivalent is above, by the multipliers of the best one."""
+    return policy.staged.utility.equivalent(certificate_of_policy(policy, ()).bound)
+
+
+# The best lots to begin with: a tree is solved for a range of today's trades, and what it trades is rounded; the name
+# whose rounding moves most money is then traded no more than the one lot, or no less than the other (Land and Doig
+# 1960). What its lots are worth is asked of the tree each time, so that a bound and a policy stand at both ends.
+#
+_TREES, _PARTS = 16, 4000
+"""Trees that the search may solve, and names at all times that these may have together: some seconds."""
+_WHOLE = 1e-7
+"""Of the account: a trade so near to whole lots is one."""
+_DIGITS = 9
+"""Of what steers the search: on another processor the last ones differ."""
+
+
+@dataclass(frozen=True, eq=False)
+class _BegunWith:
+    """Lots (N,), the trade that they make, and the best policy that begins with it."""
+
+    lots: Vector
+    trade: Trade
+    policy: Policy
+
+
+@dataclass(frozen=True, eq=False)
+class _TradeRange(LinearRule):
+    """Of the account, (N,) purchases less sales are between `low` and `high`; what only a program reads."""
+
+    low: Vector
+    high: Vector
+    tier, kind, has_limits, limits = 0, "range", False, ()
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """By number."""
+        return [f"range {row}" for row in range(2 * len(self.low))]
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """None."""
+        return ()
+
+    def rows(self, instruments: int) -> RuleRows:
+        """Two a name."""
+        one = np.eye(instruments)
+        buys, sells = np.vstack([one, -one]), np.vstack([-one, one])
+        return self._rows(instruments, buys=buys, sells=sells, limit=np.concatenate([self.high, -self.low]))
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """By how much each is missed."""
+        del outlook
+        moved = (trade.bought - trade.sold) / trade.value_before
+        over = np.concatenate([moved - self.high, self.low - moved])
+        return [RuleMeasurement(label, float(one), 0.0, True) for label, one in zip(self.labels, over, strict=True)]
+
+
+class _FirstLots:
+    """The search for the lots with which the best policy begins."""
+
+    def __init__(self, book: Book, outlook: Outlook, best: Policy, work: Work | None) -> None:
+        self._book, self._outlook, self._best, self._work = book, outlook, best, work
+        self._mandate, self._limits = best.staged.mandates[0], Limits.of(book)
+        self._known: dict[bytes, _BegunWith | None] = {}
+
+    def begun(self, lots: Vector) -> _BegunWith | None:
+        """The best policy that begins with these lots; None where nothing after them keeps the rules.
+
+        Raises:
+            NotSolved: a later part of it has no verified policy.
+        """
+        key = lots.tobytes()
+        if key not in self._known:
+            trade = verified_lots(self._book, self._outlook, self._mandate, lots)
+            moves = (trade.bought - trade.sold) / self._book.value
+            policy = _beginning_with(self._best.staged, self._best.start, moves, self._limits)
+            self._known[key] = None if policy is None else _BegunWith(lots, trade, policy)
+        return self._known[key]
+
+    def best(self, found: _BegunWith, most: float) -> tuple[_BegunWith, float]:
+        """Lots within `lots.gap_bps` of what no lots can beat, as far as the work goes; and that bound."""
+        enough = self._book.settings.lots.gap_bps / 1e4
+        grid = self._grid(self._best)
+        left = [(-round(most, _DIGITS), 0, -grid.held, grid.most_bought, self._best)]
+        given_up, solved = -np.inf, 0
+        trees = min(_TREES, _PARTS // (len(self._best.staged.mandates) * len(self._book.instruments)))
+        while left and solved < trees and -left[0][0] - found.policy.equivalent > enough:
+            bound, _, low, high, policy = heappop(left)
+            grid = self._grid(policy)
+            below, above = grid.nearest
+            apart = steady(np.minimum(grid.targets - below, above - grid.targets) * grid.values, _DIGITS)
+            name = int(np.argmax(apart))
+            if apart[name] <= _WHOLE:
+                given_up = max(given_up, -bound)
+                continue
+            at = np.arange(len(apart)) == name
+            for lowest, highest in ((low, np.where(at, below, high)), (np.where(at, above, low), high)):
+                solved += 1
+                try:
+                    other = self._within(lowest * grid.values, highest * grid.values)
+                    found = self._better(found, other)
+                except Infeasible:
+                    continue
+                except NotSolved:
+                    given_up = max(given_up, -bound)
+                    continue
+                heappush(left, (max(bound, -round(_proved(other), _DIGITS)), solved, lowest, highest, other))
+        most = min(most, max([found.policy.equivalent, given_up, *(-bound for bound, *_ in left)]))
+        return found, most
+
+    def _grid(self, policy: Policy) -> OrderGrid:
+        target = trade_of_solution(policy.start, self._mandate, policy.holdings[0], self._book.value)
+        return order_grid(self._book, self._mandate, policy.start, target)
+
+    def _within(self, low: Vector, high: Vector) -> Policy:
+        staged = self._best.staged
+        today = replace(self._mandate, linear_rules=(*self._mandate.linear_rules, _TradeRange(low, high)))
+        asked = replace(staged, mandates=(today, *staged.mandates[1:]), around=self._best.around)
+        return solve_policy(asked, self._best.start, self._limits)
+
+    def _better(self, found: _BegunWith, policy: Policy) -> _BegunWith:
+        """What is found, or the lots nearest to another policy's first trades where they are worth more."""
+        target = trade_of_solution(policy.start, self._mandate, policy.holdings[0], self._book.value)
+        try:
+            lots, _ = whole_lots(
+                self._book, self._outlook, self._mandate, policy.start, target, work=self._work, explains=False
+            )
+            other = self.begun(lots)
+        except (Infeasible, NotSolved):
+            return found
+        if other is None or other.policy.equivalent <= found.policy.equivalent + _SAME:
+            return found
+        return other
+
+
+_SAME = 1e-9
+"""Of the account: certainty equivalents that differ by less are the same on another processor."""
 
 
 def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> tuple[Policy, FoundNames | None]:
@@ -126,6 +285,7 @@ def _decided(
     target: Trade,
     weighed: Trade,
     lots: Vector | None,
+    most: float,
     policies: tuple[Policy, Policy, Policy | None],
 ) -> Plan:
     """The plan: the lots, or what is held where trading is not recommended; the targets where there are no lots."""
@@ -144,7 +304,6 @@ def _decided(
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
     measurements = tuple(mandate.readings(final, outlook))
     certificate = certificate_of_policy(best, mandate.readings(target, outlook))
-    most = best.staged.utility.equivalent(certificate.bound)
     return Plan(
         book=book,
         outlook=outlook,

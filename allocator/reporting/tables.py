@@ -466,6 +466,34 @@ _GAPS: _Keys = [
 ]  # fmt: skip
 
 
+# Of a backtest.
+#
+def backtest_tables(backtest: _Row) -> Tables:
+    """What `backtest --json` holds: measures by policy, the accounts by row, and what was traded."""
+    accounts = [{"date": day, "values": {name: row[t] for name, row in backtest["values"].items()}}
+                for t, day in enumerate(backtest["dates"])]  # fmt: skip
+    measures, policies = _wide(backtest["policies"], "measures", "number")
+    measures = [(key, name.replace("_", " "), unit) for key, name, unit in measures]
+    values, accounts = _wide(accounts, "values", "money")
+    return _present({
+        "policies": _table("Every account after costs", [*_POLICIES, *measures], policies),
+        "accounts": _table("Value by row", [("date", "date", "date"), *values], accounts),
+        "events": _table("What was traded", _EVENTS, backtest["events"]),
+    })  # fmt: skip
+
+
+_POLICIES: _Keys = [
+    ("policy", "policy", "word"), ("start", "start", "money"), ("gains", "gains", "money"), ("costs", "costs", "money"),
+    ("end", "end", "money"), ("turnover_a_year", "turnover a year", "fraction"),
+    ("costs_a_year_bps", "costs a year", "bps"), ("orders", "orders", "number"),
+]  # fmt: skip
+_EVENTS: _Keys = [
+    ("date", "date", "date"), ("policy", "policy", "word"), ("event", "event", "word"),
+    ("instrument", "instrument", "word"), ("orders", "orders", "number"), ("bought", "bought", "money"),
+    ("sold", "sold", "money"), ("costs", "costs", "money"),
+]  # fmt: skip
+
+
 OF_FORMAT = {
     "allocator.plan/2": plan_tables,
     "allocator.beliefs/2": belief_tables,
@@ -473,5 +501,6 @@ OF_FORMAT = {
     "allocator.outlook/1": outlook_tables,
     "allocator.stress/2": stress_tables,
     "allocator.frontier/1": frontier_tables,
+    "allocator.backtest/1": backtest_tables,
 }
 """The tables of each document, by its format."""

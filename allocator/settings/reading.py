@@ -162,6 +162,18 @@ def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
     return settings_from(document, source="--set")
 
 
+def settings_on(settings: Settings, as_of: dt.date) -> Settings:
+    """The same settings on another day, with the reviews that are still ahead of it.
+
+    Raises:
+        BadInput: the day is against another key.
+    """
+    document = settings.model_dump(exclude_unset=True)
+    document["book"]["as_of"] = as_of
+    _let_pass(document, as_of)
+    return settings_from(document)
+
+
 def _document(text: str, source: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = tomllib.loads(text)

@@ -30,6 +30,7 @@ from allocator.multistage.solve import (
 )
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
@@ -40,7 +41,7 @@ from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
-from allocator.stress_testing.reoptimization import PlanProblem, Reoptimizer, UnsolvedProblem
+from allocator.stress_testing.reoptimization import Answer, PlanProblem, Reoptimizer, UnsolvedProblem
 
 if TYPE_CHECKING:
     from allocator.few_names.search import FoundNames
@@ -351,14 +352,21 @@ class _OnePeriod:
         self.held = replace(no_trade(book), values=book.weights, cash=book.cash / book.value, value_before=1.0)
         whole = ambiguity_set(at_full_caution(book), self.outlook) if book.settings.question else self.mandate.ambiguity
         self.cautious, self._limits = self.mandate.wanting(ambiguity=whole), Limits.of(book)
+        self._at = {None: self.mandate, 0.0: self.mandate.wanting(ambiguity=Singleton()), 1.0: self.cautious}
         self._answers = Reoptimizer(PlanProblem(self.start, self.outlook, self.mandate, self._limits))
 
     def best(self, mandate: Mandate, outlook: Outlook | None = None) -> Trade | UnsolvedProblem:
         """The best trade, proved, or why there is none."""
-        answer = self._answers.solve(outlook or self.outlook, mandate)
-        if isinstance(answer, UnsolvedProblem):
-            return answer
-        return trade_of_solution(self.start, mandate, answer.holdings, 1.0)
+        answer = self.answer(mandate, outlook)
+        return answer if isinstance(answer, UnsolvedProblem) else self.trade(answer)
+
+    def answer(self, mandate: Mandate, outlook: Outlook | None = None) -> Answer:
+        """The same as it was found."""
+        return self._answers.solve(outlook or self.outlook, mandate)
+
+    def trade(self, answer: CertifiedSolution) -> Trade:
+        """What leads to it."""
+        return trade_of_solution(self.start, self.mandate, answer.holdings, 1.0)
 
     def plan(self) -> Trade:
         """The book's targets, or an error that says what stands in their way."""
@@ -380,10 +388,7 @@ class _OnePeriod:
 
     def loss(self, trade: Trade, part: float | None = None) -> float:
         """By the book's objective, or with its set at a part of the whole."""
-        own = self.mandate if part is None else self.cautious
-        if part is not None:
-            own = own.wanting(ambiguity=Singleton() if part == 0 else own.ambiguity)
-        return own.loss(trade, self.outlook)
+        return self._at[part].loss(trade, self.outlook)
 
     def today(self, trade: Trade) -> Trade:
         """What is traded today."""
@@ -402,15 +407,16 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
     is (Cohon 1978, the non-inferior set estimation).
     """
     mandate, risk = asked.mandate, asked.outlook.risk
-    careless = mandate.wanting(risk_aversion=0.0)
-    lost, known = list[tuple[float, Trade | UnsolvedProblem]](), list[tuple[float, float, float, Trade]]()
+    lost = list[tuple[float, Trade | UnsolvedProblem]]()
+    known = list[tuple[float, float, float, CertifiedSolution]]()
 
-    def solved(aversion: float) -> tuple[float, float, float, Trade] | None:
-        found = asked.best(mandate.wanting(risk_aversion=aversion))
+    def solved(aversion: float) -> tuple[float, float, float, CertifiedSolution] | None:
+        found = asked.answer(mandate.wanting(risk_aversion=aversion))
         if isinstance(found, UnsolvedProblem):
             lost.append((aversion, found))
             return None
-        return aversion, risk.variance(found.values), -careless.loss(found, asked.outlook), found
+        variance = risk.variance(found.holdings)
+        return aversion, variance, aversion * variance - found.objective, found
 
     ends = (solved((mandate.risk_aversion or 1.0) * _HIGHEST / 2**halved) for halved in range(_HALVINGS + 1))
     known = [one for one in (next(filter(None, ends), None), solved(0.0)) if one is not None]
@@ -431,7 +437,7 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
             straight.add(low[0])  # nothing is better than what lies between the two
         else:
             known.insert(at + 1, found)
-    return [*lost, *((one[0], one[3]) for one in known)]
+    return [*lost, *((one[0], asked.trade(one[3])) for one in known)]
 
 
 class _OverReviews:

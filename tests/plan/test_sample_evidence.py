@@ -69,8 +69,8 @@ FIRST = {
         "META": 4029, "CLOUD": 21483, "EFFLAB": 10000,
     }),
     "reviewed": (-0.13617926571, {
-        "OPENAI": -9000, "META": -4797, "ANTHROPIC": -8000, "CLOUD": -16394, "EFFLAB": 135000, "APPS": 22218,
-        "GOOGL": 15759, "ORBITAL": 46143,
+        "OPENAI": -9000, "META": -4787, "CLOUD": -18451, "ANTHROPIC": -7000, "EFFLAB": 135000, "APPS": 22222,
+        "GOOGL": 15764, "ORBITAL": 46161,
     }),
     "approval": (-0.09555968829, {
         "SPNSR": -7652, "PARTNR": -375, "INSUR": -41, "BIOSIM": 7709, "RIVAL": 2943, "VIALS": 543,
@@ -128,30 +128,30 @@ CHANGES = {
     "reviewed": (
         Change("evidence", TWO_LABS,
             "An empty claim before the first review is .36 likely and was .05: news comes oftener and tells less.", {
-            "CLOUD": -54912, "OPENAI": -7000, "META": -5000, "EFFLAB": 130000, "GOOGL": 19281, "APPS": 22271,
-            "ORBITAL": 46380,
+            "CLOUD": -52159, "OPENAI": -7000, "META": -5000, "ANTHROPIC": -1000, "EFFLAB": 135000, "GOOGL": 19004,
+            "APPS": 22265, "ORBITAL": 46358,
         }),
         Change("calibration", model("since=2026-04-08"),
             "As in note: OPENAI is expected to return 28 % and not 11 and is kept, GPU and EFFLAB making room.", {
-            "GPU": -37487, "CLOUD": -60000, "OPENAI": -2000, "GOOGL": 19919, "APPS": 22399, "META": 5420,
-            "EFFLAB": 65000, "ORBITAL": 45844,
+            "GPU": -36416, "CLOUD": -60000, "OPENAI": -2000, "GOOGL": 19919, "APPS": 22399, "META": 5364,
+            "EFFLAB": 65000, "ORBITAL": 46964,
         }),
         Change("digestion", UNDIGESTED,
             "What is left of old news comes within months and no longer at the horizon: until the first review GPU "
             "earns 4.1 % and not 2.7, and is kept, OPENAI and META making room.", {
-            "CLOUD": -60000, "OPENAI": -7000, "META": -4016, "GPU": -1433, "EFFLAB": 130000, "GOOGL": 19820,
-            "APPS": 22275, "ORBITAL": 46401,
+            "CLOUD": -60000, "OPENAI": -6000, "META": -2776, "GPU": -5749, "EFFLAB": 120000, "GOOGL": 19837,
+            "APPS": 22296, "ORBITAL": 46500,
         }),
         Change("axes", one_set("kl", 0.5),
             "Two sets of relative entropy reach about as far as the one did: the adverse return stays at 11.2 %.", {
-            "CLOUD": -56372, "OPENAI": -7000, "META": -5000, "EFFLAB": 130000, "GOOGL": 19818, "APPS": 22273,
-            "ORBITAL": 46389,
+            "CLOUD": -57261, "OPENAI": -7000, "META": -4530, "EFFLAB": 130000, "GOOGL": 19820, "APPS": 22275,
+            "ORBITAL": 46401,
         }),
         Change("risk in the tree", ('mandate.objective="log"', *UNCHARGED),
             "What moves a name within a scenario is charged, with the risk aversion of note: volatility within falls "
             "from 27 to 22 %, and GPU and ORBITAL are sold as there.", {
-            "GPU": -47000, "OPENAI": -3000, "ORBITAL": -31304, "META": -486, "GOOGL": 19939, "APPS": 15845,
-            "CLOUD": 21066, "EFFLAB": 35000,
+            "GPU": -47000, "OPENAI": -3000, "ORBITAL": -27396, "META": -661, "GOOGL": 19940, "APPS": 15983,
+            "CLOUD": 20127, "EFFLAB": 35000,
         }),
     ),
     "approval": (
