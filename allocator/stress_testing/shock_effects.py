@@ -48,7 +48,7 @@ def reoptimized_after_shock(
     held: NDArray[np.bool_] | None = None,
 ) -> tuple[Trade, Vector] | str:
     """The trade of who owns that book after the shock, and its gains (K,) from then to the horizon as fractions of what
-    it was worth after the shock; or why there is none. A tree is asked with the names `held` (N,), where few are wanted.
+    it was worth after the shock; or why there is none. A tree is asked with `held` names (N,), where few are wanted.
     """
     try:
         if not owned.settings.uses_tree:
@@ -336,7 +336,7 @@ def shock_effect(
         worthless=after.worthless,
         notes=price_notes(after.book) if after.shock.changes_model else (),
     )
-    reoptimized = reoptimized_after_shock(owned, after, compiled, plan.names and plan.names.held)
+    reoptimized = reoptimized_after_shock(owned, after, compiled, None if plan.names is None else plan.names.held)
     if isinstance(reoptimized, str):
         return replace(effect, why_not=reoptimized)
     trade, gains = reoptimized
