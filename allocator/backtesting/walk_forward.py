@@ -18,7 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.backtesting.measures import MEASURES
-from allocator.backtesting.policies import EQUAL, HELD, PLAN, Weights, chosen_peers, equal_weights, wanted_weights
+from allocator.backtesting.standard_portfolios import (
+    EQUAL,
+    HELD,
+    PLAN,
+    Weights,
+    chosen_peers,
+    equal_weights,
+    wanted_weights,
+)
 from allocator.book.book import Book, dated_book, history_of_table, refuse_no_book, views_of_later
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import unconfirmed

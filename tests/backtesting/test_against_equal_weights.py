@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from allocator.backtesting.measures import sharpe_ratio
-from allocator.backtesting.policies import equal_weights
+from allocator.backtesting.standard_portfolios import equal_weights
 from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.optimization.resolve import CertifiedSolution

@@ -16,7 +16,7 @@ from click.testing import Result
 
 import allocator
 from allocator.__main__ import main
-from allocator.backtesting.policies import PEERS
+from allocator.backtesting.standard_portfolios import PEERS
 from allocator.backtesting.walk_forward import FOOT, Backtest, PolicyResult, _Account, backtest
 from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, Infeasible, NotSolved
