@@ -255,14 +255,27 @@ def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> tu
     check_obviously_infeasible(book, outlook)
     staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     say(f"solving {staged.tree.nodes} decisions")
-    names: FoundNames | None = None
-    if (stated := staged.mandates[0]).few_names is not None:  # of one decision, as the book was checked
-        from allocator.few_names.relaxations import choose_names_or_refuse
-
-        gap, limits = book.settings.mandate.names_gap, Limits.of(book)
-        names = choose_names_or_refuse(start, outlook, stated, limits, gap, staged)
-        staged = replace(staged, mandates=(stated.choosing(names.held),))
+    staged, names = of_chosen_names(book, outlook, staged, start)
     return _policy(book, staged, start, outlook), names
+
+
+def of_chosen_names(
+    book: Book, outlook: Outlook, staged: MultistageMandate, start: Position
+) -> tuple[MultistageMandate, FoundNames | None]:
+    """The same question with its names chosen, where few are wanted, and these.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    stated, gap = staged.mandates[0], book.settings.mandate.names_gap
+    if stated.few_names is None:
+        return staged, None
+    from allocator.few_names.relaxations import choose_names_or_refuse
+
+    names = choose_names_or_refuse(start, outlook, stated, Limits.of(book), gap, staged)
+    (_,) = staged.mandates  # of one decision, as the book was checked
+    return replace(staged, mandates=(stated.choosing(names.held),)), names
 
 
 def _decided(

@@ -36,7 +36,8 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
-from allocator.plan.targets import chosen_names, solve_certified, with_chosen_names
+from allocator.plan.reviews import of_chosen_names
+from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
@@ -465,9 +466,10 @@ class _OverReviews:
 
     def _staged(self, book: Book) -> MultistageMandate:
         own = build_multistage_mandate(book, self.outlook, reviews=self._reviews)
-        if (today := own.mandates[0]).few_names is not None:  # of one decision, as the book was checked
-            self._names = self._names or chosen_names(today, book, self.start, self.outlook, own)
-            own = replace(own, mandates=(today.choosing(None if self._names is None else self._names.held),))
+        if self._names is None:  # those of the book, at every aversion and caution
+            own, self._names = of_chosen_names(book, self.outlook, own, self.start)
+        else:
+            own = replace(own, mandates=(own.mandates[0].choosing(self._names.held),))
         return with_hindsight(own, self.start, self._limits)
 
     def _solved(self, staged: MultistageMandate) -> Policy:

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
@@ -41,22 +42,25 @@ from allocator.types import Matrix, Vector
 
 
 def reoptimized_after_shock(
-    owned: Book, after: ShockedBook, compiled: Callable[[Outlook, Mandate], Program] = Program
+    owned: Book,
+    after: ShockedBook,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    held: NDArray[np.bool_] | None = None,
 ) -> tuple[Trade, Vector] | str:
     """The trade of who owns that book after the shock, and its gains (K,) from then to the horizon as fractions of what
-    it was worth after the shock; or why there is none.
+    it was worth after the shock; or why there is none. A tree is asked with `held` names (N,), where few are wanted.
     """
     try:
         if not owned.settings.uses_tree:
             start = Position(owned.weights, owned.cash / owned.value)
             trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned), compiled).target
             return trade, trade.gains(after.outlook)
-        return _reoptimized_tree(owned, after)
+        return _reoptimized_tree(owned, after, held)
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
         return str(error)
 
 
-def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
+def _reoptimized_tree(owned: Book, after: ShockedBook, held: NDArray[np.bool_] | None) -> tuple[Trade, Vector] | str:
     """The same over a tree; its set is that which the shock leaves, at the radius of the day of all its news."""
     horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, Limits.of(owned)
     if after.shock.tells and horizon.reviews:
@@ -68,6 +72,8 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
         outlook = _from_the_day(owned, then, after.outlook, after.shock)
     start = Position(then.weights, then.cash / then.value)
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
+    if held is not None:
+        staged = replace(staged, mandates=tuple(one.choosing(held) for one in staged.mandates))
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
     came = then.settings.cash.flow - owned.settings.cash.flow  # by that day, which is no gain
@@ -330,7 +336,7 @@ def shock_effect(
         worthless=after.worthless,
         notes=price_notes(after.book) if after.shock.changes_model else (),
     )
-    reoptimized = reoptimized_after_shock(owned, after, compiled)
+    reoptimized = reoptimized_after_shock(owned, after, compiled, None if plan.names is None else plan.names.held)
     if isinstance(reoptimized, str):
         return replace(effect, why_not=reoptimized)
     trade, gains = reoptimized
