@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cvxpy as cp
@@ -17,6 +19,7 @@ from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.book.loading import load
 from allocator.display.console import describe_cash_flows
 from allocator.errors import BadInput, Infeasible
+from allocator.ledger.input_groups import SECTIONS
 from allocator.mandate.mandate import Mandate
 from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate
@@ -32,8 +35,10 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree, build_review_tree
 from allocator.plan.document import plan_document
+from allocator.plan.follow import input_fingerprints
 from allocator.plan.rebalance import rebalance
 from allocator.rules.rows import Position
+from allocator.stress_testing import shock_effects
 from tests.multistage.test_verify import verified
 from tests.random_trees import random_tree
 
@@ -324,3 +329,24 @@ def test_a_stranger_follows_a_policy_with_flows_and_finds_another_flow_out() -> 
     assert verified(made).stdout.startswith("verified")
     made["policy"]["proof"]["nodes"][1]["cash_flow"] += 1e-3
     assert "NOT verified" in verified(made).stderr
+
+
+def test_after_news_that_takes_months_what_has_come_by_then_is_cash_and_the_rest_is_still_to_come() -> None:
+    """A shock whose news is there on the first of March: February's flow lies in cash, August's is to come, once."""
+    owned = load(PLAIN, overrides=flows(d20270210=1_000_000, d20270820=-500_000))
+    news = SimpleNamespace(told=dt.date(2027, 3, 1), signals=owned.signals)
+    then = shock_effects._by_the_day(owned, news)
+    grown = owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (101 / 365.25)
+    assert then.cash == pytest.approx(grown + 1_000_000)
+    assert then.settings.cash.flow == 1_000_000
+    assert then.settings.cash_at_reviews == {dt.date(2027, 8, 20): -500_000.0}
+
+
+def test_flows_are_inputs_of_the_group_of_holdings_and_of_what_a_plan_is_followed_by() -> None:
+    plain, asked = load(PLAIN), load(PLAIN, overrides=flows(d20270210=1_000_000))
+    assert "cash" in SECTIONS["holdings"]
+    before, after = input_fingerprints(plain), input_fingerprints(asked)
+    assert {name for name in after if after.get(name) != before.get(name)} == {"cash"}
+    paid = {"paid_in": 5.0, "paid_out": 0.0}  # as it was digested before there were dated flows
+    told = input_fingerprints(load(PLAIN, overrides=["cash.paid_in=5"]))["cash"]
+    assert told == hashlib.sha256(json.dumps(paid, sort_keys=True).encode()).hexdigest()[:16]
