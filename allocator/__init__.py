@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 from allocator import presentation
 
 if TYPE_CHECKING:
+    from allocator.backtesting.cells import Cell as Cell
+    from allocator.backtesting.cells import Design as Design
+    from allocator.backtesting.trial import Trial as Trial
+    from allocator.backtesting.trial import simulate as simulate
     from allocator.backtesting.walk_forward import Backtest as Backtest
     from allocator.backtesting.walk_forward import backtest as backtest
     from allocator.book.book import Book as Book
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "backtesting.walk_forward": "Backtest backtest",
+    "backtesting.cells": "Cell Design",
+    "backtesting.trial": "Trial simulate",
     "book.book": "Book from_frames from_weights",
     "book.loading": "load",
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",

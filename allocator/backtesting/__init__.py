@@ -1,1 +1,1 @@
-"""History and simulated worlds: how the machinery would have behaved on prices that there were."""
+"""How the machinery would have behaved: on prices that there were, and in simulated worlds whose truth is known."""

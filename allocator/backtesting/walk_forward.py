@@ -18,7 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.backtesting.measures import MEASURES
-from allocator.backtesting.policies import EQUAL, HELD, PLAN, Weights, chosen_peers, equal_weights, wanted_weights
+from allocator.backtesting.standard_portfolios import (
+    EQUAL,
+    HELD,
+    PLAN,
+    Weights,
+    chosen_peers,
+    equal_weights,
+    wanted_weights,
+)
 from allocator.book.book import Book, dated_book, history_of_table, refuse_no_book, views_of_later
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
@@ -28,6 +36,7 @@ from allocator.mandate.builder import cost_rates
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.presentation import BookHeading, Count, Keywords, NotNegative, Rounded, Row
+from allocator.rules.builder import locked_names
 from allocator.settings.reading import settings_on
 from allocator.settings.settings import CashSection, Settings
 from allocator.tables.files import RawTable, from_frame
@@ -316,6 +325,7 @@ class _Walk:
         estimates: bool,
     ) -> None:
         own = book.settings
+        self.flows = bool(own.cash.dated)
         self.near = "gap_bps" not in own.lots.model_fields_set
         lots = own.lots.model_copy(update={"gap_bps": LOTS_GAP_BPS}) if self.near else own.lots
         changes = {"cash": CashSection(), "lots": lots}
@@ -453,20 +463,25 @@ class _Walk:
         Raises:
             NotSolved: it has no answer.
         """
-        can = self.eligible[t]
+        moves = self.there[t] & ~np.isin(
+            plan.book.instruments, [*locked_names(plan.book)]
+        )  # tradable_from is of a name
+        can = self.eligible[t] & moves
         window = self.history.iloc[max(t - self.window, 0) : t + 1]
         if weights is not equal_weights:
             can = can & window.notna().all(axis=0).to_numpy()
         wanted = np.zeros(len(can))
         if can.any():
             returns = window.loc[:, can].pct_change(fill_method=None).iloc[1:]
-            wanted[can] = wanted_weights(account.policy, weights, returns)
+            wanted[can] = wanted_weights(
+                f"{account.policy}, at the review of {self.days[t]:%Y-%m-%d},", weights, returns
+            )
         prices, lots = self.filled[t], self.book.lot_sizes
-        stuck = np.where(self.there[t], 0.0, account.units)
+        stuck = np.where(moves, 0.0, account.units)
         money = account.close(self.days[t], prices) - float(stuck @ prices)
         lot_values = np.where(prices > 0, prices, 1.0) * lots
         for _ in range(50):  # what trading costs is not known before it is known what is traded
-            units = np.where(self.there[t], np.floor(wanted * money / lot_values + 1e-9) * lots, account.units)
+            units = np.where(moves, np.floor(wanted * money / lot_values + 1e-9) * lots, account.units)
             moved = units - account.units
             cost = self._costs(moved, t, plan)
             tickets = self.book.settings.costs.ticket * np.count_nonzero(moved)
@@ -525,6 +540,8 @@ class _Walk:
             yield f"{name} has no price after {last:%Y-%m-%d}: who held it sold it on {day} at its last, at a cost"
         if self.book.foreign_currencies:
             yield f"exchange rates are held constant ({', '.join(self.book.foreign_currencies)})"
+        if self.flows:
+            yield "cash.flows, which are planned for later, are left out"
         yield "cash earns nothing; policies beside the plan keep none of its rules"
         if self.near:
             yield f"whole lots may be {LOTS_GAP_BPS:g} bps of the objective from the best; lots.gap_bps states another"

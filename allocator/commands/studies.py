@@ -1,5 +1,5 @@
 """Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier`,
-`stress`, `backtest` and `fleet`.
+`stress`, `backtest`, `trial` and `fleet`.
 """
 
 from __future__ import annotations
@@ -425,4 +425,63 @@ def backtest(
         from allocator.display.backtest import show_backtest
 
         show_backtest(found)
+    return found.document()
+
+
+# `allocator trial BOOK`: simulated worlds in which the truth is known, and what each policy makes of them.
+#
+
+
+@click.command()
+@book_options
+@click.option("--out", metavar="FOLDER", help="Keep each investor's results there; what is there is not done again.")
+@click.option("--reduced", is_flag=True, help="Few investors, and also one error at a time: two minutes, no default.")
+@click.option("--investors", type=click.IntRange(2, 100_000), help="In each cell.  [default: 200; reduced 4]")
+@click.option("--worlds", type=click.IntRange(1, 1000), help="Of each investor.  [default: 10; reduced 2]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=26, show_default=True, help="Of all that is drawn.")
+@click.option("--peers", is_flag=True, help="skfolio's CVaR and opinion pooling, too, under the same rules.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
+@click.option("--full", is_flag=True, help="Every figure of every cell.")
+@handle_errors_and_json
+@file_options
+def trial(
+    choice: BookChoice,
+    out: str | None,
+    investors: int | None,
+    worlds: int | None,
+    seed: int,
+    jobs: int,
+    *,
+    reduced: bool,
+    peers: bool,
+    full: bool,
+    as_json: bool,
+) -> Document:
+    """Live through simulated worlds with BOOK's account, and show what each policy makes of them.
+
+    The truth of a world is known, and its investor wrong about it by a controlled amount. The whole trial takes hours:
+    with --out it goes on where it was interrupted. It ends with the default caution that its rule gives: docs/trial.md.
+
+    \b
+    Examples:
+      allocator trial data/reviewed --reduced
+      allocator trial data/reviewed --out trial --jobs 2
+    """
+    from allocator.display.console import progress_spinner
+
+    if out is None and not reduced and investors is None:
+        rule = "the whole trial takes hours: name --out FOLDER, where an interrupted one goes on"
+        raise click.UsageError(f"{rule}, or ask for --reduced or fewer --investors")
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.backtesting.cells import asked_design
+        from allocator.backtesting.trial import simulate
+
+        design = asked_design(loaded, reduced=reduced, investors=investors, worlds=worlds, seed=seed, peers=peers)
+        found = simulate(loaded, design, folder=out, jobs=jobs, progress=say)
+    if not as_json:
+        from allocator.display.trial import show_trial
+
+        show_trial(found, full=full)
     return found.document()

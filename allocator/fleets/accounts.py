@@ -21,13 +21,14 @@ import pandas as pd
 from allocator.book.book import Book, aligned, checked_draft
 from allocator.book.checks.draft import Draft
 from allocator.book.checks.tables import check_account, check_something_is_held, check_value
+from allocator.book.defaults import ACCOUNT
 from allocator.book.loading import read_tables_of, refuse_another_horizon
 from allocator.errors import BadInput, Breach, did_you_mean, printable
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.settings.reading import with_lines
 from allocator.settings.settings import Settings
 from allocator.tables.files import RawTable, read_table
-from allocator.tables.validation import is_blank
+from allocator.tables.validation import is_blank, read_cells
 
 SECTIONS = ("cash", "costs", "lots", "mandate", "robust", "trading")
 """Of book.toml, what an account may have of its own: nothing that an outlook is made from."""
@@ -138,7 +139,7 @@ def read_fleet(
         settings, raw, text = read_tables_of(folder, overrides=overrides, as_of=as_of, every_account=True)
     except BadInput as error:
         raise BadInput([*error.breaches, *breaches]) from None
-    names = _account_names(raw.get("holdings"))
+    names = [name for name in dict.fromkeys(_account_names(raw.get("holdings"))) if name is not None]
     breaches += [
         Breach.of(case.table, "no such account in holdings.csv", did_you_mean(name, names), row=case.row,
                   column="account", value=name)
@@ -175,15 +176,12 @@ def read_fleet(
     return shared, Accounts(sorted(every, key=lambda case: case.hash), size, held, places)
 
 
-def _account_names(raw: RawTable | None) -> list[str]:
-    """As holdings.csv has them, whatever else is wrong there."""
-    from allocator.book.defaults import ACCOUNT
-    from allocator.tables.validation import read_cells
-
+def _account_names(raw: RawTable | None) -> list[str | None]:
+    """Whose each row is, whatever else is wrong there; None where that cannot be read."""
     if raw is None or "account" not in raw.frame:
         return [ACCOUNT]
     cells, _ = read_cells(raw.frame["account"], "str", nullable=False)
-    return [str(name) for name in dict.fromkeys(cells) if isinstance(name, str)]
+    return [name if isinstance(name, str) else None for name in cells]
 
 
 # Rows of holdings.csv that are wrong: whose they are, and what is left without them.
@@ -217,18 +215,17 @@ def _sound_draft(
 
 def _whose(raw: RawTable | None, draft: Draft) -> Any:
     """Which account an error is of; None where it is of none."""
-    if raw is None or "account" not in raw.frame:
+    if raw is None or not {"account", "instrument"} <= {*raw.columns}:
         return lambda _: None
     at = {row: place for place, row in enumerate(raw.rows)}
-    names, instruments = raw.frame["account"].tolist(), raw.frame["instrument"].tolist()
+    names, instruments = _account_names(raw), raw.frame["instrument"].tolist()
     undecided = _undecided(draft.tables["holdings"]) if "holdings" in draft.tables else frozenset[str]()
 
     def whose(breach: Breach) -> str | None:
         if breach.table != raw.name or breach.row not in at or breach.column == "account":
             return None
         place = at[breach.row]
-        name = names[place]
-        return None if is_blank(name) or instruments[place] in undecided else str(name).strip()
+        return None if instruments[place] in undecided else names[place]
 
     return whose
 
@@ -251,7 +248,8 @@ def _without(raw: RawTable, breaches: Sequence[Breach]) -> RawTable:
         columns.setdefault(breach.row or 0, set()).add(breach.column)
     quantities = {row for row, wrong in columns.items() if wrong == {"quantity"}}
     frame = raw.frame.copy()
-    frame.loc[[row in quantities for row in raw.rows], "quantity"] = "0"
+    numeric = pd.api.types.is_numeric_dtype(frame["quantity"])
+    frame.loc[[row in quantities for row in raw.rows], "quantity"] = 0 if numeric else "0"
     kept = [row not in columns or row in quantities for row in raw.rows]
     return RawTable(raw.name, frame.loc[kept].reset_index(drop=True), tuple(compress(raw.rows, kept)))
 
@@ -272,15 +270,13 @@ def _own_settings(path: Path) -> dict[str, AccountCase]:
         raise BadInput(breaches)
     found = dict[str, AccountCase]()
     keys = [column for column in raw.columns if column != "account"]
-    accounts = raw.frame["account"].tolist()
-    for line, account, *cells in zip(raw.rows, accounts, *(raw.frame[key].tolist() for key in keys), strict=True):
-        if is_blank(account):
-            breaches.append(
-                Breach(raw.name, line, "account", None, "must not be blank", "write whose limits these are")
-            )
+    cells = [raw.frame[key].tolist() for key in keys]
+    for line, name, *own in zip(raw.rows, _account_names(raw), *cells, strict=True):
+        if name is None:
+            cure = "write whose limits these are"
+            breaches.append(Breach(raw.name, line, "account", None, "must not be blank", cure))
             continue
-        name = str(account).strip()
-        said = [f"{key}={_value(key, cell)}" for key, cell in zip(keys, cells, strict=True) if not is_blank(cell)]
+        said = [f"{key}={_value(key, cell)}" for key, cell in zip(keys, own, strict=True) if not is_blank(cell)]
         case = AccountCase(name, tuple(said), raw.name, line)
         if name in found:
             cure = "keep one of its rows"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from threading import Lock
@@ -86,13 +86,19 @@ def completed(plan: Plan) -> Result:
         **{name: None if number is None else number + 0.0 for name, number in numbers.items()},
         "relaxed": [rule.label for rule in plan.relaxed],
         "weights": [{"instrument": name, "weight": weight + 0.0} for name, weight in weights if weight > 0],
-        "orders": [asdict(order) for order in plan.orders],
+        "orders": [dict(vars(order)) for order in plan.orders],
     }
 
 
 def failed(account: str, error: str, message: str) -> Result:
     """The row of an account that has none, and why."""
     return {"account": account, "error": error, "message": message, "relaxed": [], "weights": [], "orders": []}
+
+
+def _is_ordinary(book: Book) -> bool:
+    """Whether an account is so far from every bound of its own checks that no table has to be asked."""
+    held, lots = book.quantities > 0, book.lot_values
+    return bool(held.any() and 1 < book.value < 1e12 and (lots[lots > 0] > 1e-12 * book.value).all())
 
 
 class AccountSolver:
@@ -125,8 +131,22 @@ class AccountSolver:
             settings = self._settings(case.overrides) if case.overrides else shared.book.settings
         except BadInput as error:
             raise BadInput(self._placed(case, error.breaches)) from None
-        others = shared.quotes.loc[~shared.quotes["instrument"].isin(own["instrument"])] if case.overrides else own[:0]
-        rows = pd.concat([own, others]) if len(others) else own
+        quantities, cash = np.zeros(len(self._at)), settings.cash.flow
+        for name, quantity in zip(own["instrument"].tolist(), own["quantity"].tolist(), strict=True):
+            if name in self._at:
+                quantities[self._at[name]] = quantity
+            else:
+                cash += quantity
+        book = replace(shared.book, settings=settings, account=case.name, quantities=quantities, cash=cash)
+        if case.overrides or not _is_ordinary(book):
+            self._refuse_disagreements(case, own, settings)
+        return book
+
+    def _refuse_disagreements(self, case: AccountCase, own: pd.DataFrame, settings: Settings) -> None:
+        """Hold what is held, and what is set otherwise, to the tables that are shared."""
+        shared = self._shared
+        others = shared.quotes.loc[~shared.quotes["instrument"].isin(own["instrument"])]
+        rows = pd.concat([own, others])
         rows.attrs = dict(shared.quotes.attrs)
         draft = Draft(settings, {**shared.tables, "holdings": rows}, shared.given, case.name)
         checks = looked_at(*OWN_CHECKS)
@@ -134,13 +154,6 @@ class AccountSolver:
             checks = tuple(one for one in CHECKS if one.needs in _CHANGED and one.look is not check_account)
         if found := disagreements(draft, checks):
             raise BadInput(self._placed(case, found))
-        quantities, cash = np.zeros(len(self._at)), settings.cash.flow
-        for name, quantity in zip(own["instrument"], own["quantity"], strict=True):
-            if name in self._at:
-                quantities[self._at[name]] = quantity
-            else:
-                cash += float(quantity)
-        return replace(shared.book, settings=settings, account=case.name, quantities=quantities, cash=cash)
 
     def plan(self, book: Book) -> Plan:
         """Its plan, as `rebalance` makes it."""

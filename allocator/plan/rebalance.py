@@ -23,10 +23,10 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders
+from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, other_names, recertify, solve_targets
-from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
+from allocator.plan.trade_decision import TradeValue, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
 from allocator.settings.reading import with_overrides
@@ -498,8 +498,7 @@ def _plan_of_one_period(
         certificate=found.certificate,
         relaxed=relaxed_rules(given, measurements),
         duals=found.prices,
-        binding=binding_rules(outlook, mandate, target, found.prices),
-        no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
+        traded_prices=(found.restrained.prices, found.restrained.trading_price),
         best=found.best,
         names=found.names,
     )

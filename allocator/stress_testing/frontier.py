@@ -23,9 +23,9 @@ from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import (
+    TailPolicies,
     buy_and_hold_policy,
     policy_after_first_trades,
-    solve_policy,
     with_hindsight,
 )
 from allocator.optimization.conflicts import relax_by_tier
@@ -451,7 +451,9 @@ class _OverReviews:
         self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
         self._book, self._limits, self._reviews = book, Limits.of(book), build_review_tree(book, self.outlook)
         self._names: FoundNames | None = None
-        self._own = self._staged(book)
+        self._own, self._tails = self._staged(book), TailPolicies(self.start, self._limits)
+        if self._own.tree.nodes == 1 and self._own.utility.tail is not None:
+            self.points = POINTS
         full = at_full_caution(book) if book.settings.question else book
         self._sets = build_multistage_mandate(full, self.outlook, reviews=self._reviews).ambiguities
         self.mandate, self._around = self._own.mandates[0], self._own.around
@@ -472,7 +474,7 @@ class _OverReviews:
 
     def _solved(self, staged: MultistageMandate) -> Policy:
         """The policy, risk on the way being charged first around the one before."""
-        policy = solve_policy(replace(staged, around=self._around), self.start, self._limits)
+        policy = self._tails.solve(replace(staged, around=self._around))
         self._around = policy.around
         return policy
 
@@ -495,11 +497,15 @@ class _OverReviews:
         spread = _WEIGHED[key]
         stated = float(getattr(wanted, key) or 1.0)
         found = list[tuple[float, Policy | UnsolvedProblem]]()
-        steps = np.linspace(1.0, 0.0, points) if spread is None else stated * np.geomspace(spread, 1 / spread, points)
+        steps = np.linspace(0.0, 1.0, points) if spread is None else stated * np.geomspace(spread, 1 / spread, points)
         for at in (float(f"{step:.2g}") for step in steps):  # a power of few digits is an exact cone
-            settings = self._book.settings.model_copy(update={"mandate": wanted.model_copy(update={key: at})})
-            found.append((at, self._tried(self._staged(replace(self._book, settings=settings)))))
-        return key, found
+            if (weighed := self._own.utility.with_tail(at)) is not None:
+                staged = replace(self._own, utility=weighed)
+            else:
+                settings = self._book.settings.model_copy(update={"mandate": wanted.model_copy(update={key: at})})
+                staged = self._staged(replace(self._book, settings=settings))
+            found.append((at, self._tried(staged)))
+        return key, sorted(found, key=lambda one: -one[0])
 
     def guarded(self, answer: float, regime: float) -> Policy | UnsolvedProblem:
         """The best at so much of the whole radius about each axis."""

@@ -17,11 +17,12 @@ import pandas as pd
 import pytest
 
 from allocator.backtesting.measures import sharpe_ratio
-from allocator.backtesting.policies import equal_weights
+from allocator.backtesting.standard_portfolios import equal_weights
+from allocator.book.book import Book
 from allocator.mandate.builder import build_mandate
 from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.solve import Limits
-from allocator.outlook.outlook import build_outlook
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.rules.rows import Position
 from allocator.stress_testing.reoptimization import PlanProblem, Reoptimizer
 from tests.books import book
@@ -42,6 +43,18 @@ def excess_returns() -> pd.DataFrame:
     return months.loc[:, INDUSTRIES].sub(months["RF"], axis=0)
 
 
+OUTLOOKS = dict[int, Outlook]()
+"""By month, the same for every portfolio."""
+
+
+def with_moments(stated: Book, t: int) -> Book:
+    """The book with the sample moments of the M months before month t; the covariance of a book is annual."""
+    names, past = [*stated.instruments], excess_returns().to_numpy()[t - M : t]
+    mean = stated.scenario_returns.copy()
+    mean.loc[names, "sample"] = past.mean(axis=0)
+    return replace(stated, scenario_returns=mean, covariance=pd.DataFrame(12 * np.cov(past.T), names, names))
+
+
 def sharpe_out_of_sample(mandate: dict[str, Any], robust: dict[str, Any] | None = None) -> float:
     """Of what the product's optimum of the M months before each month earned in it."""
     returns = excess_returns()
@@ -54,12 +67,8 @@ def sharpe_out_of_sample(mandate: dict[str, Any], robust: dict[str, Any] | None 
     stated = book(settings, names=names, returns={"sample": [0.01] * len(names)}, covariance=square, quantity=0.0)
     earned, solver = list[float](), None
     for t in range(M, len(values)):
-        past = values[t - M : t]
-        mean = stated.scenario_returns.copy()
-        mean.loc[list(names), "sample"] = past.mean(axis=0)
-        covariance = pd.DataFrame(12 * np.cov(past.T), list(names), list(names))
-        month = replace(stated, scenario_returns=mean, covariance=covariance)
-        outlook = build_outlook(month)
+        month = with_moments(stated, t)
+        outlook = OUTLOOKS[t] if t in OUTLOOKS else OUTLOOKS.setdefault(t, build_outlook(month))
         wanted = build_mandate(month, outlook)
         if solver is None:
             start = Position(month.weights, month.cash / month.value)

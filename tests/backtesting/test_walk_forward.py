@@ -16,7 +16,7 @@ from click.testing import Result
 
 import allocator
 from allocator.__main__ import main
-from allocator.backtesting.policies import PEERS
+from allocator.backtesting.standard_portfolios import PEERS
 from allocator.backtesting.walk_forward import FOOT, Backtest, PolicyResult, _Account, backtest
 from allocator.book.book import Book
 from allocator.errors import AllocatorError, BadInput, Infeasible, NotSolved
@@ -77,9 +77,7 @@ def refusal(**given: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def found() -> Backtest:
-    return backtest(
-        account(**{"late_listings": "beta", **PRICES}, frame=level(closes())), prices=closes(), every="month"
-    )
+    return backtest(account(**{"late_listings": "beta", **PRICES}, frame=level(closes())), prices=closes(), every=9)
 
 
 def level(frame: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +116,7 @@ def test_buy_and_hold_is_the_first_units_at_every_price(found: Backtest) -> None
 
 
 def test_equal_weights_in_small_lots_without_costs_earn_the_mean_of_returns() -> None:
-    free = backtest(account(lot=1e-6, settings=FREE), prices=closes(), every=1, start=DAYS[105].date())
+    free = backtest(account(lot=1e-6, settings=FREE), prices=closes(), every=1, start=DAYS[110].date())
     rows = closes().set_index("date").loc[free.days, [*NAMES]].to_numpy()
     grown = np.cumprod(1 + (rows[1:] / rows[:-1] - 1).mean(axis=1))
     assert of(free, "1/N").values[1:] / account().value == pytest.approx(grown, rel=1e-7)
@@ -153,7 +151,7 @@ def test_a_spike_that_is_planted_ahead_changes_nothing_before_it(found: Backtest
     at = 90
     planted.loc[at:, "BBB"] = (planted.loc[at:, "BBB"] * 1.38).round(2)
     planted.loc[at + 5 :, "CCC"] = (planted.loc[at + 5 :, "CCC"] * 0.65).round(2)
-    other = backtest(account(frame=level(closes()), late_listings="beta", **PRICES), prices=planted, every="month")
+    other = backtest(account(frame=level(closes()), late_listings="beta", **PRICES), prices=planted, every=9)
     before = found.days < DAYS[at]
     assert before.sum() > 50
     for one, two in zip(found.policies, other.policies, strict=True):
@@ -165,7 +163,7 @@ def test_a_spike_that_is_planted_ahead_changes_nothing_before_it(found: Backtest
 
 def test_prices_that_end_before_a_day_make_the_same_account_until_then(found: Backtest) -> None:
     short = closes().iloc[:100]
-    other = backtest(account(frame=level(closes()), late_listings="beta", **PRICES), prices=short, every="month")
+    other = backtest(account(frame=level(closes()), late_listings="beta", **PRICES), prices=short, every=9)
     rows = len(other.days)
     assert rows == 100 - 30
     for one, two in zip(found.policies, other.policies, strict=True):
@@ -187,6 +185,15 @@ def test_a_name_is_not_held_before_it_has_a_price_and_costs_nothing() -> None:
     assert "CCC" not in of(before, "1/N").held
     waits = backtest(account(frame=level(closes()), **PRICES), prices=late, every=30)
     assert f"CCC can be held from {DAYS[100]:%Y-%m-%d} on" in waits.notes  # after a whole window of risk
+
+
+def test_no_policy_trades_a_name_before_the_day_that_it_can_be_traded_from() -> None:
+    stated = account()
+    days = [pd.NaT, pd.NaT, pd.Timestamp("2027-01-01"), pd.NaT]
+    private = replace(stated, exposures=stated.exposures.assign(tradable_from=days))
+    walked = backtest(private, prices=closes(), every=40)
+    held = {one.policy: one.held["CCC"] for one in walked.policies}
+    assert len({*held.values()}) == 1
 
 
 @pytest.mark.parametrize("source", ["prices", "exposures"])
@@ -232,8 +239,10 @@ def test_signals_are_replayed_as_dated_and_a_later_one_is_not_known(root: Path) 
     draw = np.random.default_rng(8)
     walked = 100 * np.exp(np.cumsum(draw.normal(0, 0.02, (len(days), len(now.instruments))), axis=0))
     prices = pd.DataFrame(walked.round(2), days, now.instruments).rename_axis("date").reset_index()
-    both = [backtest(one, prices=prices, every=6, end=dt.date(2026, 10, 16)) for one in (now, without_last_signal(now))]
-    assert len(both[0].reviews) == 4
+    both = [
+        backtest(one, prices=prices, every=10, end=dt.date(2026, 10, 16)) for one in (now, without_last_signal(now))
+    ]
+    assert len(both[0].reviews) == 2
     assert both[0].policies[0].events == both[1].policies[0].events
 
 
@@ -292,7 +301,7 @@ def test_limits_that_conflict_at_a_review_name_its_day() -> None:
 @pytest.mark.parametrize("package", PEERS)
 def test_standard_portfolios_of_peers_are_theirs_on_the_same_prices_and_costs(package: str) -> None:
     peer(package)
-    walked = backtest(account(lot=1e-4), prices=closes(), every=30, peers=[package])
+    walked = backtest(account(lot=1e-4), prices=closes(), every=60, peers=[package])
     assert [one.policy for one in walked.policies[3:]] == [*PEERS[package]]
     first = closes().set_index("date").loc[: walked.days[0], [*NAMES]].tail(53)
     for policy, weights in PEERS[package].items():
@@ -300,7 +309,7 @@ def test_standard_portfolios_of_peers_are_theirs_on_the_same_prices_and_costs(pa
         wanted = weights(first.pct_change().iloc[1:])
         held = dict(one.held)
         assert one.start + one.gains - one.costs == pytest.approx(float(one.values[-1]), abs=0.005)
-        short = backtest(account(lot=1e-4), prices=closes(), every=30, peers=[package], end=walked.days[1].date())
+        short = backtest(account(lot=1e-4), prices=closes(), every=60, peers=[package], end=walked.days[1].date())
         units = np.array([of(short, policy).held.get(name, 0.0) for name in NAMES])
         money = units * first.iloc[-1].to_numpy()
         assert money / money.sum() == pytest.approx(wanted, abs=2e-4), policy

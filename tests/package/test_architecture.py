@@ -188,19 +188,19 @@ def test_a_circle_of_imports_is_found_however_long() -> None:
     assert circles({**imports, "c": {"d"}}) == []
 
 
-OWN_BOUNDS = {"backtesting": 9, "few_names": 5, "fleets": 6, "importers": 8, "ledger": 12, "reporting": 13}
+OWN_BOUNDS = {"backtesting": 12, "few_names": 5, "fleets": 6, "importers": 8, "ledger": 12, "reporting": 13}
 """Wings that nothing of a rebalance passes through, each with the files that it may have; the others share theirs."""
 
 
-def test_the_house_has_at_most_156_files_of_which_few_serve_one_other(root: Path) -> None:
+def test_the_house_has_at_most_157_files_of_which_few_serve_one_other(root: Path) -> None:
     imports = files_imported(root)
     users = {module: [one for one, targets in imports.items() if module in targets] for module in imports}
     wings = {module: [*module.split("."), ""][1] for module in imports}
     shared = [module for module, wing in wings.items() if wing not in OWN_BOUNDS]
 
-    # 150, and of the ledger, the frontier, the backtest and the fleet their commands, study and screens, which nobody
-    # else shares
-    assert len(shared) <= 156
+    # 150, and of the ledger, the frontier, the backtest, the trial and the fleet their commands, study and screens,
+    # which nobody else shares
+    assert len(shared) <= 157
     assert len([module for module in shared if len(users[module]) == 1]) <= 25
     for wing, most in OWN_BOUNDS.items():
         assert 0 < list(wings.values()).count(wing) <= most, wing
