@@ -25,10 +25,12 @@ from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.policy import policy_from_trades, refuse_broken_policy
+from allocator.multistage.risk_adjustment import Regret
 from allocator.multistage.solve import (
     policy_after_first_trades,
     solve_policy,
     solve_side_by_side,
+    with_hindsight,
 )
 from allocator.multistage.value_of_waiting import value_of_waiting
 from allocator.outlook.outlook import Outlook, build_outlook
@@ -86,6 +88,16 @@ def test_a_flow_of_one_scenario_is_invested_or_sold_for_as_by_hand(utility: Util
     assert policy.equivalent == pytest.approx((1.1 * 1.2 + flow) * 1.3 - 1, abs=1e-7)
     assert (policy.bought - policy.sold)[:, 0] == pytest.approx([0.0, 0.0, flow], abs=1e-7)
     assert policy.wealth_before[2] == pytest.approx(1.32 + flow, abs=1e-7)
+
+
+@pytest.mark.parametrize("flow", [0.25, -0.3])
+def test_regret_has_none_of_a_flow_in_it(flow: float) -> None:
+    """Who knows the one scenario does as well with it, so that nothing is regretted."""
+    start = Position(np.array([0.4]), 0.6)
+    asked = with_hindsight(chain((1.1, 1.2, 1.3), Regret(), flow, rate=0.01), start)
+    policy = solve_policy(asked, start)
+    assert policy.objective == pytest.approx(0.0, abs=1e-7)
+    assert policy.gain == pytest.approx(0.0, abs=1e-7)
 
 
 @pytest.mark.parametrize("growth", [1.01, 1.1])
@@ -321,6 +333,9 @@ def test_a_stranger_follows_a_policy_with_flows_and_finds_another_flow_out() -> 
     ]
     made = json.loads(json.dumps(plan_document(plan), allow_nan=False))
     Draft202012Validator(json.loads((ROOT / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))).validate(made)
+    assert plan.policy is not None
+    lots = plan.policy.with_lots
+    assert made["policy"]["certainty_equivalent_with_lots"] == pytest.approx(lots.equivalent + 0.03, abs=1e-8)
     assert {node["date"]: node.get("cash_flow") for node in made["policy"]["nodes"]} == {
         "2026-11-20": None,
         "2027-02-20": 0.05,
