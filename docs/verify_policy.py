@@ -22,7 +22,7 @@ def verify(doc):
         }
         held, cash = (np.array(proof["before"][key]) for key in ("holdings", "cash"))
         if n["parent"] >= 0:
-            held, cash = n["growth"] * h[n["parent"]], n["cash_growth"] * c[n["parent"]]
+            held, cash = n["growth"] * h[n["parent"]], n["cash_growth"] * c[n["parent"]] + n.get("cash_flow", 0)
         b, s = n["bought"], n["sold"]
         paid = n["cost_rates"] @ (b + s) + n["impact"] @ (b + s) ** 1.5
         h, c = [*h, held + b - s], [*c, cash + s.sum() - b.sum() - paid]
@@ -39,10 +39,12 @@ def verify(doc):
     for row, held, cash, worth in zip(policy["nodes"], h, c, before, strict=True):
         told = [*row["after"].values(), row["account"]]
         claims.append((row["node"], np.allclose(told, [*(held / (held.sum() + cash)), worth], 0, 1e-7)))
-    value, risk = np.zeros((2, len(nodes)))
+    value, risk, ahead = np.zeros((3, len(nodes)))
     parents = np.array([node["parent"] for node in nodes])
+    for i in range(len(nodes))[:0:-1]:  # cash that is still to come, as it is worth at each decision
+        ahead[parents[i]] = (nodes[i].get("cash_flow", 0) + ahead[i]) / nodes[i]["cash_growth"]
     for i, n in enumerate(nodes):  # half the aversion times the variance on the way, until the next decision
-        variance = n["step"] * (n["deviation"] * deviation(proof, h[i]) / (h[i].sum() + c[i])) ** 2
+        variance = n["step"] * (n["deviation"] * deviation(proof, h[i]) / (h[i].sum() + c[i] + ahead[i])) ** 2
         risk[i] = proof["path_aversion"] / 2 * variance + (risk[parents[i]] if i else 0)
     ahead = loss(proof, leaves, np.array(h), np.array(c), risk)
     for i in range(len(nodes))[::-1]:  # the worst case followed backward

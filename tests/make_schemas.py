@@ -40,10 +40,12 @@ PLAIN: dict[Any, dict[str, Any]] = {
 def document_classes() -> dict[str, type]:
     """The class of each document, by the name of its schema."""
     from allocator.backtesting.trial import TrialDocument
+    from allocator.backtesting.walk_forward import BacktestDocument
     from allocator.commands.book import InitDocument, SchemaDocument
     from allocator.commands.options import ErrorDocument
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
     from allocator.commands.report import DeskDocument, ReportDocument
+    from allocator.fleets.fleet import FleetDocument
     from allocator.importers.positions import ImportDocument
     from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.fills import ApplyDocument
@@ -64,6 +66,7 @@ def document_classes() -> dict[str, type]:
     return {
         "apply": ApplyDocument,
         "approve": ApproveDocument,
+        "backtest": BacktestDocument,
         "beliefs": BeliefsDocument,
         "caution": CautionStudyDocument,
         "frontier": FrontierDocument,
@@ -73,6 +76,7 @@ def document_classes() -> dict[str, type]:
         "desk": DeskDocument,
         "error": ErrorDocument,
         "explain": ExplainDocument,
+        "fleet": FleetDocument,
         "history": HistoryDocument,
         "implied": ImpliedDocument,
         "import": ImportDocument,

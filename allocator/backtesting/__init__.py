@@ -1,1 +1,1 @@
-"""What would have come of it: simulated worlds in which the truth is known, and what each policy makes of them."""
+"""How the machinery would have behaved: on prices that there were, and in simulated worlds whose truth is known."""

@@ -51,7 +51,8 @@ def read_source(table: str, wanted: SourceTable | QueryTable, folder: Path, as_o
 
 
 _INIT = "`allocator init FOLDER` makes a book to start from"
-_OURS = ("orders.csv", "figures.csv", "claims.csv")  # what rebalance writes; a book may keep it beside its tables
+_OURS = ("orders.csv", "figures.csv", "claims.csv", "accounts.csv")
+"""What commands write, and what a fleet's accounts have of their own: a book may keep it beside its tables."""
 
 
 def load(
@@ -75,6 +76,29 @@ def load(
     if account is not None and printable(account) != account:
         rule, cure = "is no printable text", "write it as it stands in holdings.csv"
         raise BadInput([Breach("--account", None, None, printable(account), rule, cure)])
+    settings, raw, text = read_tables_of(folder, overrides=overrides, as_of=as_of, account=account)
+    try:
+        book = assemble_book(settings, raw, account=account)
+    except BadInput as error:
+        raise BadInput(with_lines(error.breaches, text, overrides)) from None
+    refuse_another_horizon(book, text, overrides, as_of)
+    return book
+
+
+def read_tables_of(
+    folder: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    as_of: dt.date | None = None,
+    account: str | None = None,
+    every_account: bool = False,
+) -> tuple[Settings, dict[str, RawTable], str]:
+    """Settings, tables as they are written, and the text of book.toml; of a long holdings.csv what says anything of an
+    account, unless `every_account` is wanted.
+
+    Raises:
+        BadInput: what keeps these from being read; all errors at once.
+    """
     place = Path(folder)
     if refusal := _no_folder(place):
         raise BadInput([Breach(str(folder), None, None, None, *refusal)])
@@ -90,7 +114,7 @@ def load(
     tables = stated or TablesSection()
     day = settings.book.as_of if settings is not None else None
     raw, found = _read_all(place, tables, () if stated is None else REQUIRED, day)
-    if "holdings" in raw:
+    if "holdings" in raw and not every_account:
         raw["holdings"] = without_further_accounts(raw["holdings"], account)
     breaches += with_lines(found, text, overrides) + _strangers(place, tables)
     if settings is None or breaches:
@@ -99,19 +123,18 @@ def load(
             breaches.append(setting_breach("risk.source", source, *missing_risk_table(source)))
         breaches += [breach for breach in check_tables(raw) if breach.table not in known]
         raise BadInput(breaches)
-    try:
-        book = assemble_book(settings, raw, account=account)
-    except BadInput as error:
-        raise BadInput(with_lines(error.breaches, text, overrides)) from None
-    _refuse_another_horizon(book, text, overrides, as_of)
-    return book
+    return settings, raw, text
 
 
 _SAME_HORIZON = 0.01
 
 
-def _refuse_another_horizon(book: Book, text: str, overrides: Sequence[str], as_of: dt.date | None) -> None:
-    """Typed returns are over the horizon that book.toml states: a what-if of another has none."""
+def refuse_another_horizon(book: Book, text: str, overrides: Sequence[str], as_of: dt.date | None) -> None:
+    """Typed returns are over the horizon that book.toml states: a what-if of another has none.
+
+    Raises:
+        BadInput: there is one.
+    """
     others = [
         item for item in overrides if not is_set("horizon.months", [item]) and not is_set("horizon.until", [item])
     ]

@@ -158,6 +158,8 @@ def handle_errors_and_json(command: Callable[P, Document | None]) -> Callable[P,
             click.echo(json.dumps(stable_numbers(document), indent=2, allow_nan=False))
         if document is not None and document.get("interrupted"):
             sys.exit(INTERRUPTED)  # what is finished was shown, and is not all
+        if document is not None and document.get("failed"):
+            sys.exit(Infeasible.exit_code)  # of many accounts some have no plan, and all others are complete
 
     return wrapped
 

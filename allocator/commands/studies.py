@@ -1,11 +1,14 @@
 """Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier`,
-`stress` and `trial`.
+`stress`, `backtest`, `trial` and `fleet`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from collections.abc import Collection
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -277,6 +280,152 @@ def stress(
 
         show_stress(report, full=full)
     return report.document()
+
+
+# `allocator fleet BOOK`: the orders of every account of a book.
+#
+
+
+@click.command()
+@book_options
+@click.option(
+    "--accounts", type=click.Path(), metavar="FILE", help="What accounts set otherwise: a row each, a column a key."
+)
+@click.option("--out", type=click.Path(file_okay=False), required=True, metavar="DIR", help="Write the results there.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes to work in.  [default: one a processor]")
+@click.option("--scheduler", metavar="ADDRESS", help="Work on this Dask cluster instead, such as tcp://10.0.0.1:8786.")
+@click.option("--targets", is_flag=True, help="Target weights alone, without whole lots: there are no orders.")
+@handle_errors_and_json
+def fleet(
+    choice: BookChoice,
+    accounts: str | None,
+    out: str,
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    targets: bool,
+    as_json: bool,
+) -> Document:
+    """Turn every account of BOOK into whole-lot orders, as `rebalance` does one; the outlook is made once.
+
+    Results are Parquet files in DIR/shards as they come, and at the end DIR/orders.csv and DIR/fleet.json. The same
+    again works on what is missing alone. Exit code 4: some accounts failed, and all others are complete.
+
+    \b
+    Examples:
+      allocator fleet data/listed --out plans/fleet --workers 1
+    """
+    if choice.account is not None:
+        raise click.UsageError("--account is for one: use allocator rebalance")
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers are processes here, and --scheduler has its own: give one of the two")
+    from allocator.display.console import progress_spinner
+
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.fleets.executors import DaskWorkers, ProcessWorkers
+        from allocator.fleets.fleet import run_fleet
+
+        processes = workers or os.cpu_count() or 1
+        found = run_fleet(
+            Path(choice.path),
+            Path(out),
+            None if accounts is None else Path(accounts),
+            overrides=choice.overrides,
+            as_of=choice.as_of,
+            lots=not targets,
+            workers=lambda: ProcessWorkers(processes) if scheduler is None else DaskWorkers(scheduler),
+            progress=say,
+        )
+    if not as_json:
+        from allocator.display.fleet import show_fleet
+
+        show_fleet(found, out)
+    return found
+
+
+# `allocator backtest BOOK`: how the mandate would have behaved on prices that there were.
+#
+
+
+class _Every(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
+    """month, week, or so many rows."""
+
+    name = "every"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        text = str(value).strip()
+        if text in ("month", "week"):
+            return text
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
+            self.fail(f"{value!r} is no time between reviews; write month, week or a number of rows", param, ctx)
+        return int(text)
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@book_options
+@click.option("--prices", metavar="FILE", help="A longer history of the same names than the book has; as prices.csv.")
+@click.option(
+    "--start", type=_DAY, metavar="DATE", help="The first row.  [default: the first that the book can speak on]"
+)
+@click.option("--end", type=_DAY, metavar="DATE", help="The last row.")
+@click.option("--every", type=_Every(), default="month", show_default=True, metavar="month|week|N",
+              help="When the book is asked: the first row of a month or week, or every N rows.")  # fmt: skip
+@click.option("--always", is_flag=True, help="Trade at every review, also where it is not recommended.")
+@click.option("--outlook", type=click.Choice(["dated", "today"]), default="dated", show_default=True,
+              help="Signals as dated, or today's outlook on every row, which is hindsight.")  # fmt: skip
+@click.option("--peer", "peers", multiple=True, type=click.Choice(["skfolio", "pypfopt"]),
+              help="Show the standard portfolios of this package, where it is installed, too. Repeatable.")  # fmt: skip
+@handle_errors_and_json
+@file_options
+def backtest(
+    choice: BookChoice,
+    prices: str | None,
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    every: str | int,
+    outlook: Literal["dated", "today"],
+    peers: tuple[str, ...],
+    *,
+    always: bool,
+    as_json: bool,
+) -> Document:
+    """Walk BOOK's mandate forward through a price history, beside 1/N, buy and hold and others.
+
+    Nothing later than a row is known on it. It tests the machinery: there is no long history of real signals.
+
+    \b
+    Examples:
+      allocator backtest mybook
+      allocator backtest data/listed --prices closes.csv --outlook today --every week
+    """
+    from allocator.display.console import progress_spinner
+
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.backtesting.walk_forward import backtest as study
+        from allocator.tables.files import read_table
+
+        found = study(
+            loaded,
+            prices=None if prices is None else read_table(Path(prices)),
+            start=start and start.date(),
+            end=end and end.date(),
+            every=every,
+            when="always" if always else "recommended",
+            outlook=outlook,
+            peers=tuple(dict.fromkeys(peers)),
+            progress=say,
+        )
+    if not as_json:
+        from allocator.display.backtest import show_backtest
+
+        show_backtest(found)
+    return found.document()
 
 
 # `allocator trial BOOK`: simulated worlds in which the truth is known, and what each policy makes of them.

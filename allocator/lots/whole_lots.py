@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
@@ -220,14 +222,31 @@ class RowEffects:
     def changes(self, slack: Vector, steps: Vector, to: Vector) -> Vector:
         """(2N,) what moving one name, up or down, adds to what rows are missed by in all."""
         names, parts = len(self.grid.values), list[Vector]()
+        rows, columns, starts, of_bought, of_sold = self._entries
+        before = -slack[rows] - _FLOAT_NOISE
+        broken = np.maximum(before, 0.0)
         for side in (slice(0, names), slice(names, None)):
             bought = np.maximum(to[side], 0) - np.maximum(steps[side], 0)
             sold = np.maximum(-to[side], 0) - np.maximum(-steps[side], 0)
-            used = sp.csc_array(self.bought @ sp.diags_array(bought) + self.sold @ sp.diags_array(sold))
-            before = -slack[used.indices] - _FLOAT_NOISE
-            added = np.maximum(before + used.data, 0.0) - np.maximum(before, 0.0)
-            parts.append(np.add.reduceat(np.append(added, 0.0), used.indptr[:-1]) * (np.diff(used.indptr) > 0))
+            added = np.maximum(before + (of_bought * bought[columns] + of_sold * sold[columns]), 0.0) - broken
+            parts.append(np.add.reduceat(np.append(added, 0.0), starts[:-1]) * (np.diff(starts) > 0))
         return np.concatenate(parts)
+
+    @cached_property
+    def _entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], Vector, Vector]:
+        """Where money traded does anything: rows and names, where each name begins, and what a step does there."""
+        every = sp.csc_array(abs(self.bought) + abs(self.sold))
+        every.sort_indices()
+        columns = np.repeat(np.arange(every.shape[1]), np.diff(every.indptr))
+        places = sp.csc_array((np.arange(1, every.nnz + 1), every.indices, every.indptr), shape=every.shape)
+        found = list[Vector]()
+        for effect in (self.bought, self.sold):
+            there = sp.coo_array(effect)
+            there.eliminate_zeros()
+            data = np.zeros(every.nnz)
+            data[np.asarray(places[there.row, there.col]).ravel() - 1] = there.data
+            found.append(data)
+        return every.indices, columns, every.indptr, found[0], found[1]
 
 
 # The integer program: tangents of the objective and of rules, until what it finds is as good as it says.

@@ -47,8 +47,9 @@ class NestedWorstCase:
 
 @dataclass(frozen=True, eq=False)
 class PathWealth:
-    """What a policy is charged for risk by: (D,) wealth at its decision `nodes` after trades, (L,) at its `leaves`
-    before any charge, and `risks` (D,), γ/2·Δσ² of what is held from each node to the next.
+    """What a policy is charged for risk by: (D,) wealth at its decision `nodes` after trades and with what is to come,
+    which is as good as cash, (L,) at its `leaves` before any charge, and `risks` (D,), γ/2·Δσ² of what is held from
+    each node to the next.
     """
 
     nodes: Vector
@@ -146,7 +147,7 @@ class MultistageMandate:
         """
         return replace(
             self,
-            tree=self.tree.part(at, leaves),
+            tree=self.tree.part(at, leaves, account),
             mandates=tuple(rescale_mandate(self.mandates[i], account) for i in at),
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),

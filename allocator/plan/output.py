@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from allocator.book.book import Book
 from allocator.errors import BadInput, Breach
 from allocator.mandate.mandate import no_trade
 from allocator.plan.plan import Order, Plan
@@ -58,33 +59,36 @@ def _plain_quantities(text: str) -> str:
 
 def orders_csv(plan: Plan, plan_digest: str) -> str:
     """One row an order, sells before buys; price in the instrument's own currency, value and cost in the book's."""
-    rows = _order_rows(plan, plan_digest)
-    return _csv([ORDER_COLUMNS, *([row[name] for name in ORDER_COLUMNS] for row in rows)])
+    rows = order_rows(plan.book, plan.orders, plan_digest)
+    return csv_text([ORDER_COLUMNS, *([row[name] for name in ORDER_COLUMNS] for row in rows)])
 
 
 def order_system_csv(plan: Plan, plan_digest: str, section: OrdersSection) -> str:
     """The same orders in the columns of an order system."""
-    rows = [
-        [column.text if isinstance(column, ConstantColumn) else row[column] for column in section.columns.values()]
-        for row in ({**row, "side": section.sides[row["side"]]} for row in _order_rows(plan, plan_digest))
-    ]
-    return _csv([[*section.columns], *rows])
+    rows = order_rows(plan.book, plan.orders, plan_digest)
+    return csv_text([[*section.columns], *(order_system_row(row, section) for row in rows)])
 
 
-def _order_rows(plan: Plan, plan_digest: str) -> Iterator[dict[str, Any]]:
-    """Each order by the names of columns; its id is of the plan and its place in it."""
-    settings, names = plan.book.settings.book, plan.book.exposures["name"]
-    at = {name: i for i, name in enumerate(plan.book.instruments)}
-    for number, order in enumerate(plan.orders, 1):
+def order_system_row(row: Mapping[str, Any], section: OrdersSection) -> list[str]:
+    """An order in the columns of an order system."""
+    said = {**row, "side": section.sides[row["side"]]}
+    return [one.text if isinstance(one, ConstantColumn) else said[one] for one in section.columns.values()]
+
+
+def order_rows(book: Book, orders: Sequence[Order], plan_digest: str, first: int = 1) -> Iterator[dict[str, Any]]:
+    """Each order by the names of columns; its id is of the plan and its place in it, counted from `first`."""
+    settings, names = book.settings.book, book.exposures["name"]
+    at = {name: i for i, name in enumerate(book.instruments)}
+    for number, order in enumerate(orders, first):
         row = (
-            plan.book.account,
+            book.account,
             settings.as_of.isoformat(),
             order.side,
             order.instrument,
             str(names[order.instrument]),
             plain_decimal(order.quantity),
-            plain_decimal(plan.book.quoted_prices[at[order.instrument]]),
-            plan.book.currencies[at[order.instrument]],
+            plain_decimal(book.quoted_prices[at[order.instrument]]),
+            book.currencies[at[order.instrument]],
             plain_amount(order.value),
             plain_amount(order.cost),
             settings.currency,
@@ -93,7 +97,8 @@ def _order_rows(plan: Plan, plan_digest: str) -> Iterator[dict[str, Any]]:
         yield {**dict(zip(ORDER_COLUMNS, row, strict=True)), "order_id": f"{plan_digest[:16]}-{number}"}
 
 
-def _csv(rows: Sequence[Sequence[str]]) -> str:
+def csv_text(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a spreadsheet shows them, and runs nothing of them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([neutralise_formula(cell) for cell in row] for row in rows)

@@ -24,7 +24,7 @@ from allocator.outlook.outlook import Outlook
 from allocator.plan.certificate import Certificate
 from allocator.plan.risk_figures import BEYOND, GainMixture, RiskFigures, risk_figures
 from allocator.plan.targets import cost_shares, stability
-from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn
+from allocator.plan.trade_decision import LookAgain, NoTradeRegions, TradeValue, Turn, no_trade_regions
 from allocator.presentation import HIDDEN, Keywords, Rounded, html_of, text_of
 from allocator.rules import RuleMeasurement, RuleRows, Trade, row_slack
 from allocator.rules.builder import bucket_shares
@@ -188,13 +188,25 @@ class Plan:
     """Rules with a priority that could not be kept; `mandate` has the limits kept instead."""
     duals: DualCertificate | None = None
     """Shadow prices at the targets."""
-    binding: tuple[BindingRule, ...] = ()
-    no_trade: NoTradeRegions | None = None
+    traded_prices: tuple[DualCertificate, float] | None = None
+    """Those of the targets that are traded, and what was charged for a unit traded beside its costs."""
     best: Trade | None = None
     """The optimum, of which the targets are the one that trades least within the book's indifference."""
     policy: ReviewPolicy | None = None
     names: FoundNames | None = None
     """How the names that are held were chosen, where the mandate wants few."""
+
+    @cached_property
+    def binding(self) -> tuple[BindingRule, ...]:
+        """The rules that hold the targets back, dearest first; none with reviews."""
+        return () if self.duals is None else binding_rules(self.outlook, self.mandate, self.target, self.duals)
+
+    @cached_property
+    def no_trade(self) -> NoTradeRegions | None:
+        """The no-trade regions at the targets; None with reviews."""
+        if self.traded_prices is None:
+            return None
+        return no_trade_regions(self.outlook, self.mandate, self.target, *self.traded_prices)
 
     @property
     def charges_risk(self) -> bool:

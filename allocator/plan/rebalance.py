@@ -23,10 +23,10 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, binding_rules, list_orders
+from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, other_names, recertify, solve_targets
-from allocator.plan.trade_decision import TradeValue, no_trade_regions, value_of_trading
+from allocator.plan.trade_decision import TradeValue, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
 from allocator.settings.reading import with_overrides
@@ -305,6 +305,21 @@ def rebalance(book: Book, *, lots: bool = True, progress: Callable[[str], None] 
         raise with_tried_fixes(error, book) from None
 
 
+def plan_under(
+    outlook: Outlook, book: Book, compiled: Callable[[Outlook, Mandate], Program] = Program, *, lots: bool = True
+) -> Plan:
+    """The plan that `rebalance` makes of a book, under an outlook that is known, with programs of `compiled`.
+
+    A refusal is without the fixes that were tried.
+
+    Raises:
+        Infeasible, NotSolved, OutOfTime: as of `rebalance`.
+    """
+    if book.settings.uses_tree:
+        return plan_with_reviews(book, _quietly, with_lots=lots)
+    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, compiled=compiled)
+
+
 def _orders(
     book: Book,
     outlook: Outlook,
@@ -313,15 +328,16 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
 ) -> _Orders:
     """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, start = _targets(book, outlook, say, trying, further, explains=explains)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains, compiled=compiled)
     say("finding whole lots")
 
-    def with_lots(found: Targets) -> _Orders:
+    def with_lots(found: Targets, *, explains: bool = explains) -> _Orders:
         own = found.restrained
         lots, gap, mandate, given = whole_lots_with_soft_rules(
             book, outlook, found.stated, found.given, found.mandate, start, own.target, own.prices, own.trading_price,
@@ -345,7 +361,7 @@ def _best_names(
     outlook: Outlook,
     start: Position,
     found: Targets,
-    with_lots: Callable[[Targets], _Orders],
+    with_lots: Callable[..., _Orders],
     *,
     further: bool,
 ) -> _Orders:
@@ -369,6 +385,8 @@ def _best_names(
             here = found if held is names.held else other_names(book, start, outlook, found, held, limits)
             if best is not None and _value(best, outlook) - here.certificate.bound <= enough:
                 break
+            if refusal is not None:  # one reason is told: then whether there are lots is asked before which are best
+                with_lots(here, explains=False)
             tried = with_lots(here)
             if best is None or _value(tried, outlook) < _value(best, outlook) - 1e-9:
                 best = tried
@@ -400,6 +418,7 @@ def _targets(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
 ) -> tuple[Targets, Position]:
     """Targets, and where the account stands."""
     stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
@@ -409,23 +428,30 @@ def _targets(
         stated = RelaxedLimits(members, moved).with_limits(stated)
     check_obviously_infeasible(book, outlook)
     say("solving")
-    compiled = Program if trying is None else partial(trying.compiled, explains=explains)
+    compiled = compiled if trying is None else partial(trying.compiled, explains=explains)
     return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
 
 
-def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bool) -> Plan:
+def _plan_of_one_period(
+    book: Book,
+    say: Callable[[str], None],
+    *,
+    with_lots: bool,
+    known: Outlook | None = None,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+) -> Plan:
     say("reading the outlook")
-    outlook, start = build_outlook(book), Position(book.weights, book.cash / book.value)
+    outlook, start = known or build_outlook(book), Position(book.weights, book.cash / book.value)
     held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
     if with_lots:
-        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say)
+        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, compiled=compiled)
         listed = list_orders(book, mandate, weighed, lots)
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _ = _targets(book, outlook, say)
+        found, _ = _targets(book, outlook, say, compiled=compiled)
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
@@ -449,8 +475,7 @@ def _plan_of_one_period(book: Book, say: Callable[[str], None], *, with_lots: bo
         certificate=found.certificate,
         relaxed=relaxed_rules(given, measurements),
         duals=found.prices,
-        binding=binding_rules(outlook, mandate, target, found.prices),
-        no_trade=no_trade_regions(outlook, mandate, target, found.restrained.prices, found.restrained.trading_price),
+        traded_prices=(found.restrained.prices, found.restrained.trading_price),
         best=found.best,
         names=found.names,
     )

@@ -52,6 +52,13 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
             ("What is gained over no trade, by what may be traded, bps", stress_charts.gain_by_turnover),
         ),
     ),
+    "allocator.backtest": (
+        "Backtest",
+        (
+            ("What each account has gained, after costs", return_charts.accounts_through_time),
+            ("How far it is below its highest value so far", return_charts.drawdowns_through_time),
+        ),
+    ),
     "allocator.trial": (
         "Trial",
         (

@@ -151,8 +151,13 @@ _work: Work[Any, Any] | None = None
 
 
 def _start_worker(make: Callable[[], Work[Any, Any]]) -> None:
-    """Ctrl-C is the parent's to answer: a batch under way is finished. Where the parent is killed, so is this one."""
     global _work  # noqa: PLW0603  the only way a process keeps what its initializer made
+    serve_parent()
+    _work = make()
+
+
+def serve_parent() -> None:
+    """Ctrl-C is the parent's to answer: a batch under way is finished. Where the parent is killed, so is this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
@@ -162,7 +167,6 @@ def _start_worker(make: Callable[[], Work[Any, Any]]) -> None:
         os._exit(1)
 
     Thread(target=follow, daemon=True).start()
-    _work = make()
 
 
 def _work_on_batch(items: list[Any]) -> list[Any]:

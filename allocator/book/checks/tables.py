@@ -75,6 +75,12 @@ def check_one_price(draft: Draft) -> Iterator[Breach]:
     holdings = draft.tables["holdings"]
     for column in ("price", "currency", *(("lot_size",) if "lot_size" in holdings else ())):
         first = holdings.groupby("instrument")[column].transform("first")
+        if (holdings[column] != first).any():  # what most rows say, or the first of as many
+            said = (
+                holdings.groupby(["instrument", column], sort=False).size().sort_values(ascending=False, kind="stable")
+            )
+            usual = said.index.to_frame(index=False).drop_duplicates("instrument").set_index("instrument")[column]
+            first = holdings["instrument"].map(usual)
         for row in draft.rows("holdings", holdings[column] != first):
             rule = f"differs from another row of {row['instrument']} ({first[row.line]})"
             cure = "one instrument has one price, currency and lot size in all accounts"

@@ -25,14 +25,15 @@ RETURNS_TABLE = "returns"
 """What confirmations call a host's table of returns, which is looked at when it is given."""
 
 
-def check_doubts(draft: Draft) -> Iterator[Breach]:
-    """What is improbable and not confirmed, and what is confirmed and not in doubt.
+def check_doubts(draft: Draft, *, needless: bool = True) -> Iterator[Breach]:
+    """What is improbable and not confirmed, and, if `needless`, what is confirmed and not in doubt.
 
     Of a table that is not of its contract nothing is known to be needless, nor of any without what they are told by.
     """
     unsound = set(draft.given) - set(draft.tables)
     unknown = set(draft.tables) if unsound & {"exposures", "fx"} else set()
-    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=unsound | unknown | {RETURNS_TABLE})
+    silent = unsound | unknown | {RETURNS_TABLE} if needless else {entry.table for entry in draft.settings.confirm}
+    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=silent)
 
 
 def _raised(draft: Draft) -> Iterator[Doubt]:
@@ -171,16 +172,19 @@ def _against_market_value(draft: Draft) -> Iterator[Doubt]:
 
 
 def _per_hundred(draft: Draft, rates: Mapping[str, float]) -> Iterator[Doubt]:
-    """A quiet name with a round quantity and a price near 100 that is most of the account: a bill quoted per 100?"""
+    """A quiet name with a round quantity and a price near 100 that is most of its account: a bill quoted per 100?"""
     holdings = draft.tables["holdings"]
     own = holdings if draft.account is None else holdings.loc[holdings["account"] == draft.account]
-    if own.empty or not (own["quantity"] > 0).any():
+    if own.empty:
         return
-    share = own["quantity"] * own["price"] * own["currency"].map(rates)
-    share = share / share.sum()
-    volatilities = _volatilities(draft).drop(index=list(draft.cash))
-    odd = own["instrument"].map(volatilities).le(BOND_VOLATILITY) & own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
+    value = own["quantity"] * own["price"] * own["currency"].map(rates)
+    share = value / value.groupby(own["account"]).transform("sum")
+    odd = own["price"].between(*PAR_RANGE) & (share >= MOSTLY)
     odd &= (own["quantity"] >= ROUND_NOMINAL) & (own["quantity"] % ROUND_NOMINAL == 0)
+    if not odd.any():
+        return
+    volatilities = _volatilities(draft).drop(index=list(draft.cash))
+    odd &= own["instrument"].map(volatilities).le(BOND_VOLATILITY)
     for row in own.index[odd]:
         name, price = str(own.at[row, "instrument"]), float(own["price"][row])
         rule = f"makes {name} {share[row]:.0%} of the account; bills and bonds are quoted per 100"

@@ -1,0 +1,330 @@
+"""A fleet's accounts: the tables of one book, held to their contracts once, and what each account has of its own.
+
+An error that stands in a row of one account is that account's, which fails with it; any other is everybody's, and
+refuses the run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book, aligned, checked_draft
+from allocator.book.checks.draft import Draft
+from allocator.book.checks.tables import check_account, check_something_is_held, check_value
+from allocator.book.defaults import ACCOUNT
+from allocator.book.loading import read_tables_of, refuse_another_horizon
+from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.settings.reading import with_lines
+from allocator.settings.settings import Settings
+from allocator.tables.files import RawTable, read_table
+from allocator.tables.validation import is_blank, read_cells
+
+SECTIONS = ("cash", "costs", "lots", "mandate", "robust", "trading")
+"""Of book.toml, what an account may have of its own: nothing that an outlook is made from."""
+_LISTS = ("mandate.locked", "mandate.forbidden", "mandate.eligible")
+"""Keys whose cells may be names with semicolons between them."""
+OWN_CHECKS = (check_something_is_held, check_value)
+"""What is asked of each account by itself."""
+_ROUNDS = 4
+"""Times that errors of accounts may uncover others: by then an error is everybody's."""
+
+
+@dataclass(frozen=True, eq=False)
+class AccountCase:
+    """An account, what it overrides (as after --set) in which line of accounts.csv, and the errors of its own rows."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    table: str = "accounts.csv"
+    row: int | None = None
+    breaches: tuple[Breach, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """What batches are keyed by."""
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class SharedBook:
+    """What all accounts of a fleet share: it goes to every process.
+
+    `book` is that of the account that is first; `quotes` has a row of holdings.csv for every instrument. Without an
+    `outlook` each account has its own, as it looks at what is held.
+    """
+
+    text: str
+    overrides: tuple[str, ...]
+    as_of: dt.date | None
+    tables: Mapping[str, pd.DataFrame]
+    given: tuple[str, ...]
+    quotes: pd.DataFrame
+    book: Book
+    outlook: Outlook | None
+    lots: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Accounts that are worked on together, with their rows of holdings.csv."""
+
+    number: int
+    cases: tuple[AccountCase, ...]
+    holdings: pd.DataFrame
+
+    def of(self, case: AccountCase) -> Batch:
+        """The same of one of its accounts."""
+        return Batch(self.number, (case,), self.holdings.loc[self.holdings["account"] == case.name])
+
+
+@dataclass(frozen=True, eq=False)
+class Accounts:
+    """The cases of a fleet in the order of their hashes, and the sound rows of their holdings."""
+
+    cases: Sequence[AccountCase]
+    size: int
+    """Of a batch: about half a second of work."""
+    _holdings: pd.DataFrame
+    _places: Mapping[Any, Any] = field(repr=False)
+    """Where the rows of each account are among them."""
+
+    @property
+    def batches(self) -> int:
+        """How many there are."""
+        return -(-len(self.cases) // self.size)
+
+    def batch(self, number: int) -> Batch:
+        """The batch of this number, counted from 0."""
+        cases = tuple(self.cases[number * self.size : (number + 1) * self.size])
+        rows = [self._places[case.name] for case in cases if case.name in self._places]
+        at = np.concatenate(rows) if rows else np.zeros(0, dtype=np.intp)
+        return Batch(number, cases, self._holdings.iloc[at])
+
+
+_NAMES_A_BATCH = 2_000
+"""Accounts times instruments."""
+_MOST_A_BATCH = 64
+
+
+def read_fleet(
+    folder: Path,
+    accounts: Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    as_of: dt.date | None = None,
+    lots: bool = True,
+) -> tuple[SharedBook, Accounts]:
+    """What accounts share, and what each has of its own.
+
+    Raises:
+        BadInput: errors that are no account's own, with all others that were found; or no account is without one.
+    """
+    breaches, own = list[Breach](), dict[str, AccountCase]()
+    try:
+        own = _own_settings(accounts) if accounts is not None else {}
+    except BadInput as error:
+        breaches += error.breaches
+    try:
+        settings, raw, text = read_tables_of(folder, overrides=overrides, as_of=as_of, every_account=True)
+    except BadInput as error:
+        raise BadInput([*error.breaches, *breaches]) from None
+    names = [name for name in dict.fromkeys(_account_names(raw.get("holdings"))) if name is not None]
+    breaches += [
+        Breach.of(case.table, "no such account in holdings.csv", did_you_mean(name, names), row=case.row,
+                  column="account", value=name)
+        for name, case in own.items() if names and name not in names
+    ]  # fmt: skip
+    breaches += _uncounted_turnover(settings, own)
+    draft, faults = _sound_draft(settings, raw, breaches, text, overrides)
+    failed = {
+        **faults,
+        **{name: [*case.breaches, *faults.get(name, ())] for name, case in own.items() if case.breaches},
+    }
+    holdings = draft.tables["holdings"]
+    sound = [name for name in dict.fromkeys(holdings["account"]) if name not in failed]
+    if not sound:
+        raise BadInput(breach for found in failed.values() for breach in found)
+    template = aligned(replace(draft, account=sound[0]))
+    refuse_another_horizon(template, text, overrides, as_of)
+    looks_at_holdings = bool(settings.views or settings.plugins.models or settings.uses_tree)
+    shared = SharedBook(
+        text=text,
+        overrides=tuple(overrides),
+        as_of=as_of,
+        tables={name: table for name, table in draft.tables.items() if name != "holdings"},
+        given=tuple(raw),
+        quotes=holdings.drop_duplicates("instrument").assign(account="", quantity=0.0),
+        book=template,
+        outlook=None if looks_at_holdings else build_outlook(template),
+        lots=lots,
+    )
+    every = [replace(own.get(name, AccountCase(name)), breaches=tuple(failed.get(name, ()))) for name in names]
+    held = holdings.loc[~holdings["account"].isin([*failed])]
+    size = min(max(_NAMES_A_BATCH // len(template.instruments), 1), _MOST_A_BATCH)
+    places = held.groupby("account", sort=False).indices
+    return shared, Accounts(sorted(every, key=lambda case: case.hash), size, held, places)
+
+
+def _account_names(raw: RawTable | None) -> list[str | None]:
+    """Whose each row is, whatever else is wrong there; None where that cannot be read."""
+    if raw is None or "account" not in raw.frame:
+        return [ACCOUNT]
+    cells, _ = read_cells(raw.frame["account"], "str", nullable=False)
+    return [name if isinstance(name, str) else None for name in cells]
+
+
+# Rows of holdings.csv that are wrong: whose they are, and what is left without them.
+#
+
+
+def _sound_draft(
+    settings: Settings, raw: dict[str, RawTable], breaches: Sequence[Breach], text: str, overrides: Sequence[str]
+) -> tuple[Draft, dict[str, list[Breach]]]:
+    """Tables without the rows that are wrong, and by account the errors of its rows.
+
+    Raises:
+        BadInput: an error that is no account's own.
+    """
+    failed = dict[str, list[Breach]]()
+    for _ in range(_ROUNDS):
+        draft, found = checked_draft(settings, raw, without=(check_account, *OWN_CHECKS))
+        whose = _whose(raw.get("holdings"), draft)
+        theirs = [(name, breach) for breach in found if (name := whose(breach)) is not None]
+        rest = [breach for breach in found if whose(breach) is None]
+        if rest or breaches:
+            earlier = [breach for own in failed.values() for breach in own]
+            raise BadInput([*with_lines([*earlier, *found], text, overrides), *breaches])
+        if not theirs:
+            return draft, failed
+        for name, breach in theirs:
+            failed.setdefault(name, []).append(breach)
+        raw = {**raw, "holdings": _without(raw["holdings"], [breach for _, breach in theirs])}
+    raise BadInput(breach for own in failed.values() for breach in own)
+
+
+def _whose(raw: RawTable | None, draft: Draft) -> Any:
+    """Which account an error is of; None where it is of none."""
+    if raw is None or not {"account", "instrument"} <= {*raw.columns}:
+        return lambda _: None
+    at = {row: place for place, row in enumerate(raw.rows)}
+    names, instruments = _account_names(raw), raw.frame["instrument"].tolist()
+    undecided = _undecided(draft.tables["holdings"]) if "holdings" in draft.tables else frozenset[str]()
+
+    def whose(breach: Breach) -> str | None:
+        if breach.table != raw.name or breach.row not in at or breach.column == "account":
+            return None
+        place = at[breach.row]
+        return None if instruments[place] in undecided else names[place]
+
+    return whose
+
+
+def _undecided(holdings: pd.DataFrame) -> frozenset[str]:
+    """Instruments whose price, currency or lot size no more than half of their rows agree in."""
+    found = set[str]()
+    for column in ("price", "currency", "lot_size"):
+        if column in holdings:
+            said = holdings.groupby(["instrument", column]).size()
+            apart = said.groupby(level=0).max() * 2 <= said.groupby(level=0).sum()
+            found |= {str(name) for name in apart.index[apart & (said.groupby(level=0).size() > 1)]}
+    return frozenset(found)
+
+
+def _without(raw: RawTable, breaches: Sequence[Breach]) -> RawTable:
+    """The table without rows that are wrong; where the quantity alone is, the row still says what it costs."""
+    columns = dict[int, set[str | None]]()
+    for breach in breaches:
+        columns.setdefault(breach.row or 0, set()).add(breach.column)
+    quantities = {row for row, wrong in columns.items() if wrong == {"quantity"}}
+    frame = raw.frame.copy()
+    numeric = pd.api.types.is_numeric_dtype(frame["quantity"])
+    frame.loc[[row in quantities for row in raw.rows], "quantity"] = 0 if numeric else "0"
+    kept = [row not in columns or row in quantities for row in raw.rows]
+    return RawTable(raw.name, frame.loc[kept].reset_index(drop=True), tuple(compress(raw.rows, kept)))
+
+
+# accounts.csv: one row an account, a column for each key of book.toml that it may set otherwise.
+#
+
+
+def _own_settings(path: Path) -> dict[str, AccountCase]:
+    """What each account sets otherwise, by its name.
+
+    Raises:
+        BadInput: a column is none that an account may have, or a row names no account.
+    """
+    raw = read_table(path, path.name)
+    breaches = list(_column_breaches(raw))
+    if breaches:
+        raise BadInput(breaches)
+    found = dict[str, AccountCase]()
+    keys = [column for column in raw.columns if column != "account"]
+    cells = [raw.frame[key].tolist() for key in keys]
+    for line, name, *own in zip(raw.rows, _account_names(raw), *cells, strict=True):
+        if name is None:
+            cure = "write whose limits these are"
+            breaches.append(Breach(raw.name, line, "account", None, "must not be blank", cure))
+            continue
+        said = [f"{key}={_value(key, cell)}" for key, cell in zip(keys, own, strict=True) if not is_blank(cell)]
+        case = AccountCase(name, tuple(said), raw.name, line)
+        if name in found:
+            cure = "keep one of its rows"
+            twice = Breach(raw.name, line, "account", printable(name), "names the account twice", cure)
+            case = replace(found[name], breaches=(*found[name].breaches, twice))
+        found[name] = case
+    if breaches:
+        raise BadInput(breaches)
+    return found
+
+
+def _column_breaches(raw: RawTable) -> Iterator[Breach]:
+    if "account" not in raw.columns:
+        yield Breach.of(raw.name, "has no column 'account'", "name the account of each row", column="account")
+    known = {
+        f"{section}.{key}": None
+        for section in SECTIONS
+        for key in getattr(Settings.model_fields[section].annotation, "model_fields")  # noqa: B009
+    }
+    for column in raw.columns:
+        key = ".".join(column.split(".")[:2])
+        if column == "account" or key in known:
+            continue
+        nearest = next((name for name in known if name.endswith(f".{column}")), None)
+        cure = f"write {nearest}" if nearest else did_you_mean(column, known)
+        rule = f"is no key of book.toml that an account may set: {', '.join(SECTIONS)}"
+        yield Breach.of(raw.name, rule, cure, column=printable(column))
+
+
+def _value(key: str, cell: object) -> str:
+    """A cell as --set takes it; names are parted by semicolons, or a list of TOML."""
+    if isinstance(cell, bool | np.bool_):
+        return str(bool(cell)).lower()
+    if not isinstance(cell, str):
+        return cell.isoformat() if isinstance(cell, dt.date) else repr(float(cell))  # type: ignore[arg-type]
+    if key in _LISTS and not cell.startswith("["):
+        return json.dumps([name.strip() for name in cell.split(";") if name.strip()], ensure_ascii=False)
+    return cell
+
+
+def _uncounted_turnover(settings: Settings, own: Mapping[str, AccountCase]) -> Iterator[Breach]:
+    """A budget whose use a ledger would have to count, account by account."""
+    key = "mandate.turnover_budget.used"
+    budget = settings.mandate.turnover_budget
+    if (
+        budget is not None
+        and budget.used is None
+        and not any(key in one for case in own.values() for one in case.overrides)
+    ):
+        cure = f"add the column {key} to accounts.csv, with what each account has traded of it"
+        yield Breach.of("book.toml", "is counted in a ledger for one account at a time", cure, column=key)

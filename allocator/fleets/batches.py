@@ -1,0 +1,172 @@
+"""What a process does with a batch of accounts: the plan of each, as `rebalance` makes it, as plain data.
+
+A batch goes there and results come back by pickle, between processes of one installation. What accounts share is read
+once a process, and programs are kept from account to account: no answer depends on the one before it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from allocator.book.book import Book
+from allocator.book.checks.consistency import CHECKS
+from allocator.book.checks.draft import Draft, disagreements, looked_at
+from allocator.book.checks.tables import check_account
+from allocator.errors import AllocatorError, BadInput, Breach
+from allocator.fleets.accounts import OWN_CHECKS, AccountCase, Batch, SharedBook
+from allocator.optimization.solve import kept_programs
+from allocator.outlook.outlook import build_outlook
+from allocator.plan.plan import Plan
+from allocator.plan.rebalance import plan_under
+from allocator.settings.reading import read_settings, with_lines
+from allocator.settings.settings import Settings
+
+Result: TypeAlias = dict[str, Any]
+"""What became of an account: a row of a shard."""
+_DIGITS = 9
+"""Of an objective: those that no processor's arithmetic differs in."""
+_CHANGED = (None, "exposures", "holdings", "factors")
+"""Tables of checks that what an account sets otherwise may fail."""
+_alone = Lock()
+
+
+def packed(shared: SharedBook) -> bytes:
+    """What accounts share, as it goes to every process."""
+    return pickle.dumps((version("portfolio-allocator"), shared), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def work_on(shared: bytes, batch: Batch) -> list[Result]:
+    """What became of each account of a batch, in their order; one thread of a process at a time."""
+    with _alone:
+        solver = _solver(shared)
+        by_account = {str(name): rows for name, rows in batch.holdings.groupby("account", sort=False)}
+        return [solver.result(case, by_account.get(case.name)) for case in batch.cases]
+
+
+@lru_cache(maxsize=1)
+def _solver(packed_book: bytes) -> AccountSolver:
+    made_by, shared = pickle.loads(packed_book)
+    own = version("portfolio-allocator")
+    if made_by != own:
+        cure = "install one version everywhere"
+        raise BadInput.of("--scheduler", f"a worker has allocator {own}, and this is {made_by}", cure)
+    return AccountSolver(shared)
+
+
+def completed(plan: Plan) -> Result:
+    """The row of an account that has a plan."""
+    final, proof, decision = plan.final, plan.certificate, plan.decision
+    numbers = {
+        "value": round(plan.book.value, 2),
+        "gain_bps": None if decision.gain_bps is None else round(decision.gain_bps, 4),
+        "objective": round(proof.objective, _DIGITS),
+        "bound": round(proof.bound, _DIGITS),
+        "lots_gap_bps": round(plan.lots_gap_bps, 6),
+        "bought": round(float(final.bought.sum()), 2),
+        "sold": round(float(final.sold.sum()), 2),
+        "costs": round(final.costs, 2),
+        "cash": round(final.cash, 2),
+    }
+    weights = zip([*plan.book.instruments, plan.book.cash_instrument], final.all_weights.round(8).tolist(), strict=True)
+    return {
+        "account": plan.book.account,
+        "error": None,
+        "message": None,
+        "verdict": decision.verdict,
+        "solver": proof.solver,
+        **{name: None if number is None else number + 0.0 for name, number in numbers.items()},
+        "relaxed": [rule.label for rule in plan.relaxed],
+        "weights": [{"instrument": name, "weight": weight + 0.0} for name, weight in weights if weight > 0],
+        "orders": [dict(vars(order)) for order in plan.orders],
+    }
+
+
+def failed(account: str, error: str, message: str) -> Result:
+    """The row of an account that has none, and why."""
+    return {"account": account, "error": error, "message": message, "relaxed": [], "weights": [], "orders": []}
+
+
+def _is_ordinary(book: Book) -> bool:
+    """Whether an account is so far from every bound of its own checks that no table has to be asked."""
+    held, lots = book.quantities > 0, book.lot_values
+    return bool(held.any() and 1 < book.value < 1e12 and (lots[lots > 0] > 1e-12 * book.value).all())
+
+
+class AccountSolver:
+    """The plans of accounts that share a book."""
+
+    def __init__(self, shared: SharedBook) -> None:
+        self._shared, self._compiled = shared, kept_programs()
+        self._settings = lru_cache(maxsize=64)(self._read_settings)
+        self._at = {name: i for i, name in enumerate(shared.book.instruments)}
+
+    def result(self, case: AccountCase, own: pd.DataFrame | None) -> Result:
+        """What became of an account: its plan, or why it has none. Whatever fails is of this account alone."""
+        try:
+            if case.breaches or own is None:
+                raise BadInput(case.breaches)
+            return completed(self.plan(self.book(case, own)))
+        except AllocatorError as error:
+            return failed(case.name, type(error).__name__, str(error))
+        except Exception as error:  # a defect, which is not to cost the other accounts their plans
+            return failed(case.name, "Defect", f"{type(error).__name__}: {error}")
+
+    def book(self, case: AccountCase, own: pd.DataFrame) -> Book:
+        """The book that `load` makes of the account with what it sets otherwise.
+
+        Raises:
+            BadInput: what is held or set otherwise is refused; all errors at once.
+        """
+        shared = self._shared
+        try:
+            settings = self._settings(case.overrides) if case.overrides else shared.book.settings
+        except BadInput as error:
+            raise BadInput(self._placed(case, error.breaches)) from None
+        quantities, cash = np.zeros(len(self._at)), settings.cash.flow
+        for name, quantity in zip(own["instrument"].tolist(), own["quantity"].tolist(), strict=True):
+            if name in self._at:
+                quantities[self._at[name]] = quantity
+            else:
+                cash += quantity
+        book = replace(shared.book, settings=settings, account=case.name, quantities=quantities, cash=cash)
+        if case.overrides or not _is_ordinary(book):
+            self._refuse_disagreements(case, own, settings)
+        return book
+
+    def _refuse_disagreements(self, case: AccountCase, own: pd.DataFrame, settings: Settings) -> None:
+        """Hold what is held, and what is set otherwise, to the tables that are shared."""
+        shared = self._shared
+        others = shared.quotes.loc[~shared.quotes["instrument"].isin(own["instrument"])]
+        rows = pd.concat([own, others])
+        rows.attrs = dict(shared.quotes.attrs)
+        draft = Draft(settings, {**shared.tables, "holdings": rows}, shared.given, case.name)
+        checks = looked_at(*OWN_CHECKS)
+        if case.overrides:
+            checks = tuple(one for one in CHECKS if one.needs in _CHANGED and one.look is not check_account)
+        if found := disagreements(draft, checks):
+            raise BadInput(self._placed(case, found))
+
+    def plan(self, book: Book) -> Plan:
+        """Its plan, as `rebalance` makes it."""
+        outlook = build_outlook(book) if self._shared.outlook is None else self._shared.outlook
+        return plan_under(outlook, book, self._compiled, lots=self._shared.lots)
+
+    def _read_settings(self, overrides: tuple[str, ...]) -> Settings:
+        shared = self._shared
+        return read_settings(shared.text, overrides=[*shared.overrides, *overrides], as_of=shared.as_of)
+
+    def _placed(self, case: AccountCase, found: Sequence[Breach]) -> list[Breach]:
+        """Errors of what is set otherwise, where it is written."""
+        return [
+            replace(one, table=case.table, row=case.row) if one.table == "--set" else one
+            for one in with_lines(found, self._shared.text, case.overrides)
+        ]
