@@ -440,7 +440,10 @@ def _on_date(
     prices: pd.DataFrame | None,
     holdings: Mapping[str, float] | pd.Series[float] | None,
 ) -> Book:
-    day, since, breaches = pd.Timestamp(date).date(), book.settings.book.as_of, list[Breach]()
+    if not isinstance(date, dt.date) or pd.isna(date):
+        raise BadInput.of("date", "is no date", "give for example datetime.date(2026, 11, 20)", value=str(date))
+    day = date.date() if isinstance(date, dt.datetime) else date  # a Timestamp is one
+    since, breaches = book.settings.book.as_of, list[Breach]()
     settings, held, observed, by_day = book.settings, book, book.signals, book.price_history
     try:
         if signals is not None:
