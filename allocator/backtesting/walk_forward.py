@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral
 from typing import Annotated, Literal, TypedDict
 
 import numpy as np
@@ -267,6 +268,7 @@ def backtest(
         NotSolved: a review has no verified answer, or an account does not close to the cent.
     """
     refuse_no_book(book)
+    peers = (peers,) if isinstance(peers, str) else tuple(peers)
     wrong = [
         Breach.of(f"--{option}", "is not known", did_you_mean(str(value), [*known]), value=str(value))
         for option, value, known in (
@@ -274,12 +276,17 @@ def backtest(
         )
         if value not in known
     ]  # fmt: skip
-    if every not in EVERY and not (type(every) is int and every >= 1):
+    is_count = isinstance(every, Integral) and not isinstance(every, bool)  # numpy's are some, too
+    every = int(every) if is_count else every
+    if every not in EVERY and not (isinstance(every, int) and is_count and every >= 1):
         rule, cure = "is no time between reviews", "write month, week or a number of rows"
         wrong.append(Breach.of("--every", rule, cure, value=str(every)))
+    for option, day in (("--start", start), ("--end", end)):
+        if day is not None and (not isinstance(day, dt.date) or pd.isna(day)):
+            wrong.append(Breach.of(option, "is no date", "give a datetime.date", value=str(day)))
     if wrong:
         raise BadInput(wrong)
-    others = chosen_peers(tuple(peers))
+    others = chosen_peers(peers)
     walk = _Walk(book, _history(book, prices), start, end, every, outlook, estimates=bool(others))
     accounts = walk.accounts([PLAN, HELD, EQUAL, *others])
     say, asked = progress or (lambda _: None), 0
@@ -303,7 +310,7 @@ def _history(book: Book, prices: pd.DataFrame | RawTable | None) -> pd.DataFrame
     Raises:
         BadInput: there is none, or what is in it is in doubt or against a rule of `[risk]`.
     """
-    raw = from_frame("prices", prices) if isinstance(prices, pd.DataFrame) else prices
+    raw = prices if prices is None or isinstance(prices, RawTable) else from_frame("prices", prices)
     history, name = (book.price_history, "prices") if raw is None else (history_of_table(book, raw), raw.name)
     if history is None:
         cure = "add prices.csv to the book, or name a file with --prices"
@@ -382,7 +389,7 @@ class _Walk:
 
     def _row_of(self, day: dt.date) -> int:
         """The first row of the day or later."""
-        return int(self.days.searchsorted(pd.Timestamp(day)))
+        return int(self.days.searchsorted(pd.Timestamp(day).normalize()))
 
     def _row_of_listing(self) -> NDArray[np.int64]:
         """(N,) the row from which a name can be held: its first price, or as many rows later as its risk is told by."""

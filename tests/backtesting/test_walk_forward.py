@@ -279,6 +279,18 @@ def test_what_cannot_be_walked_is_refused_with_the_cure(root: Path) -> None:
     assert "believe: is of 2026-11-20, and nobody knew it on 2026-0" in told
 
 
+def test_arguments_of_python_are_taken_as_they_are_meant_or_refused() -> None:
+    told = refusal(prices=closes(), every=True, start="2026-01-99", end=pd.NaT)
+    assert [line.split(":")[0] for line in told] == ["--every", "--start", "--end"]
+    (told_of_peers,) = refusal(prices=closes(), peers="skfolo")
+    assert told_of_peers == "--peer: is not known (got 'skfolo'); did you mean 'skfolio'?"
+    assert refusal(prices=[1, 2])[0].startswith("prices")
+    noon = dt.datetime.combine(DAYS[100], dt.time(12))
+    found = backtest(account(), prices=closes(), every=np.int64(40), start=noon)
+    assert found.every == "40"
+    assert found.days[0] == DAYS[100]
+
+
 def test_the_cure_of_no_rows_is_about_what_the_first_row_waits_for(root: Path) -> None:
     (told,) = refusal(prices=closes(), start=dt.date(2027, 1, 1))
     assert "leaves no rows to walk through" in told
