@@ -288,10 +288,10 @@ def with_return_history(book: Book, places: NamePositions, given: pd.DataFrame, 
 
 
 def last_day(X: Any) -> pd.Timestamp | None:
-    """The day of the last row of a table, where its index says it."""
+    """The last day of a table's rows, in whatever order they stand, where its index says it."""
     if not isinstance(X, pd.DataFrame) or not len(X):
         return None
-    last = X.index[-1]
+    last = X.index.max() if isinstance(X.index, pd.DatetimeIndex | pd.PeriodIndex) else X.index[-1]
     if isinstance(last, pd.Period):
         return last.end_time.normalize()
     return pd.Timestamp(last) if isinstance(last, dt.date) else None

@@ -90,6 +90,8 @@ def test_a_fit_of_skfolio_believes_what_was_known_on_the_last_day_of_its_rows(
         assert fitted.weights_ == pytest.approx(by_hand(planted(day)), abs=HOLDINGS)
         same = skfolio.RobustAllocation(note, book_at=note.at).fit(X)
         assert (same.weights_ == fitted.weights_).all() == (day < TURN)
+        turned = skfolio.RobustAllocation(note, book_at=planted).fit(X.iloc[::-1])  # in whatever order rows stand
+        assert (turned.weights_ == fitted.weights_).all()
         with pytest.warns(TranslationWarning, match="have no order"):
             one, other = (
                 skfolio.ScenarioPrior(note, book_at=known).fit(X).return_distribution_.mu
