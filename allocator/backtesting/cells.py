@@ -30,7 +30,7 @@ class Cell:
         said = f"strength {self.strength:g}, share {self.share:g}"
         if self.kind != "model":
             return f"{said}, not our model"
-        return said if self.about == tuple(ERRORS) else f"{said}, {', '.join(self.about)} alone"
+        return said if self.about == tuple(ERRORS) else f"{said}, {', '.join(self.about).replace('_', ' ')} alone"
 
     def truth(self, book: Book) -> Book:
         """The book in whose market the cell's share is true."""

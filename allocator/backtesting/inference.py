@@ -53,13 +53,13 @@ def worst_deciles(wealth: Outcomes, weights: Matrix, part: float = DECILE) -> Ma
     return result
 
 
-def upper_bound(values: Matrix) -> Vector:
+def high_percentile(values: Matrix) -> Vector:
     """One-sided, at 95 %, of rows that are resamples, the first of them the estimate."""
     result: Vector = np.quantile(values[1:], 0.95, axis=0)
     return result
 
 
-def lower_bound(values: Matrix) -> Vector:
+def low_percentile(values: Matrix) -> Vector:
     """The same from below."""
     result: Vector = np.quantile(values[1:], 0.05, axis=0)
     return result

@@ -24,12 +24,12 @@ from allocator.backtesting.inference import (
     Outcomes,
     certainty_equivalents,
     default_caution,
+    high_percentile,
     holm_adjusted,
     investor_weights,
-    lower_bound,
+    low_percentile,
     passes_rule,
     two_sided_p,
-    upper_bound,
     worst_deciles,
 )
 from allocator.backtesting.lives import InvestorLife, InvestorResult
@@ -42,7 +42,7 @@ from allocator.multistage.objectives import Objective
 from allocator.outlook.outlook import build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.follow import input_fingerprints
-from allocator.presentation import Count, Keywords, NotNegative, OutlookHeading, Probability
+from allocator.presentation import Count, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.stress_testing.reoptimization import Work, parallel_map
 from allocator.tables.files import replace_file
 from allocator.types import Matrix
@@ -201,7 +201,8 @@ class CellDocument(TypedDict):
     policies: list[PolicyFigures]
 
 
-class RuleRow(TypedDict):
+@dataclass(frozen=True)
+class CautionBounds:
     """A caution about one axis, and whether the rule lets it be the default."""
 
     axis: Annotated[str, Keywords(enum=[*ABOUT])]
@@ -225,7 +226,7 @@ class TrialDocument(TypedDict):
     complete: Annotated[bool, "whether every investor of every cell is done"]
     interrupted: NotRequired[Annotated[bool, "whether Ctrl-C came; absent where it did not"]]
     cells: list[CellDocument]
-    rule: Annotated[list[RuleRow], "empty before enough is done of the cells that it looks at"]
+    rule: Annotated[list[Annotated[Row, CautionBounds]], "empty before enough is done of the cells that it looks at"]
     default_caution: Annotated[dict[str, Probability], "by axis, as the rule says; empty where it says nothing"]
 
 
@@ -275,7 +276,7 @@ class Trial:
         weights = investor_weights(len(own), random_stream(self.design.seed, _OF_BOUNDS, at))
         equivalents, deciles = certainty_equivalents(self.utility, wealth, weights), worst_deciles(wealth, weights)
         above, deeper = ((each - each[:, :1]) * 1e4 for each in (equivalents, deciles))
-        bounds = [(lower_bound(each), upper_bound(each)) for each in (above, deeper)]
+        bounds = [(low_percentile(each), high_percentile(each)) for each in (above, deeper)]
         bounded = len(own) >= FEWEST
         compared = names[: len(self.design.compared())]
         best = wealth[:, :, : len(compared_policies())].max(axis=2)  # whoever else was asked
@@ -312,7 +313,7 @@ class Trial:
         )
 
     @cached_property
-    def rule(self) -> tuple[RuleRow, ...]:
+    def rule(self) -> tuple[CautionBounds, ...]:
         """The rule about the default, caution by caution; nothing before enough is done of its cells."""
         right, wrong = (
             [one for one in self.cells if one.cell.decides and one.cell.strength == strength] for strength in (0.0, 1.0)
@@ -331,8 +332,8 @@ class Trial:
     @property
     def default_caution(self) -> dict[str, float]:
         """What follows from the rule, by axis."""
-        by = {axis: [row for row in self.rule if row["axis"] == axis] for axis in ABOUT if self.rule}
-        return {axis: default_caution([(row["caution"], row["passes"]) for row in rows]) for axis, rows in by.items()}
+        by = {axis: [row for row in self.rule if row.axis == axis] for axis in ABOUT if self.rule}
+        return {axis: default_caution([(row.caution, row.passes) for row in rows]) for axis, rows in by.items()}
 
     def document(self) -> TrialDocument:
         """The figures as plain data."""
@@ -357,7 +358,7 @@ class Trial:
                 }
                 for one in self.cells
             ],
-            "rule": [_rounded(row) for row in self.rule],
+            "rule": [_rounded(asdict(row)) for row in self.rule],
             "default_caution": self.default_caution,
         }
         return {**document, "interrupted": True} if self.interrupted else document
@@ -365,9 +366,9 @@ class Trial:
 
 def _rule_row(
     axis: str, caution: float, lost: Sequence[tuple[float, float]], helped: Sequence[tuple[float, float]]
-) -> RuleRow:
+) -> CautionBounds:
     most, least = [bound for _, bound in lost], [bound for _, bound in helped]
-    return RuleRow(
+    return CautionBounds(
         axis=axis,
         caution=caution,
         lost_bps=[estimate for estimate, _ in lost],

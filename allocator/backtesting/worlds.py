@@ -345,13 +345,14 @@ def refuse_untried(book: Book) -> None:
     """
     settings, mandate = book.settings, book.settings.mandate
     few = mandate.max_names is not None or mandate.min_position is not None
+    no_utility = "charge_risk" not in mandate.traits.keys
     reasons = (
         ("question", settings.question is None, "is needed: worlds differ in its answer", "add [question]"),
         ("market", settings.market is None, "is needed: prices follow what the market believes", "add [market]"),
         ("horizon.reviews", not settings.horizon.reviews, "states none: nothing is learnt on the way", "add dates"),
         (
             "mandate.objective",
-            mandate.objective not in ("log", "crra"),
+            no_utility,
             "has no utility of wealth",
             "choose log or crra",
         ),

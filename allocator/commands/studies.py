@@ -436,7 +436,7 @@ def backtest(
 @book_options
 @click.option("--out", metavar="FOLDER", help="Keep each investor's results there; what is there is not done again.")
 @click.option("--reduced", is_flag=True, help="Few investors, and also one error at a time: two minutes, no default.")
-@click.option("--investors", type=click.IntRange(2, 100_000), help="In each cell.  [default: 200; reduced 4]")
+@click.option("--investors", type=click.IntRange(1, 100_000), help="In each cell.  [default: 200; reduced 4]")
 @click.option("--worlds", type=click.IntRange(1, 1000), help="Of each investor.  [default: 10; reduced 2]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=26, show_default=True, help="Of all that is drawn.")
 @click.option("--peers", is_flag=True, help="skfolio's CVaR and opinion pooling, too, under the same rules.")

@@ -109,15 +109,16 @@ def _show_rule(out: Console, found: Trial, *, full: bool) -> None:
             out.print(f"The rule about the default wants {FEWEST} investors of strengths 0 and 1 each.")
         return
     heading(out, "The rule about the default caution; bounds in bps, over all shares")
-    numbers = ("caution", "lost at most", "helped at least")
+    numbers = ("caution c", "lost at most", "helped at least")
     made = table("axis", *numbers, "passes", right=numbers, compact=True)
     for axis, default in found.default_caution.items():
         looked = {default, round(default + 0.1, 1), STATED}
         for row in found.rule:
-            if row["axis"] == axis and (full or row["caution"] in looked):
-                most, least = max(row["lost_at_most_bps"]), min(row["helped_at_least_bps"])
-                passes = "yes" if row["passes"] else ""
-                add_cells(made, (axis, f"{row['caution']:g}", f"{most:z.1f}", f"{least:z.1f}", passes))
+            if row.axis == axis and (full or row.caution in looked):
+                most, least = max(row.lost_at_most_bps), min(row.helped_at_least_bps)
+                add_cells(
+                    made, (axis, f"{row.caution:g}", f"{most:z.1f}", f"{least:z.1f}", "yes" if row.passes else "")
+                )
     out.print(made)
     out.print(f"Passes what loses {LOSS_ALLOWED_BPS:g} bps at most and helps more than 0. The largest of each axis:")
     told = [f"{default:g} about the {axis}" for axis, default in found.default_caution.items()]

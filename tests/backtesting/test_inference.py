@@ -8,12 +8,12 @@ import pytest
 from allocator.backtesting.inference import (
     certainty_equivalents,
     default_caution,
+    high_percentile,
     holm_adjusted,
     investor_weights,
-    lower_bound,
+    low_percentile,
     passes_rule,
     two_sided_p,
-    upper_bound,
     worst_deciles,
 )
 from allocator.multistage.objectives import LogUtility, PowerUtility
@@ -50,8 +50,8 @@ def test_investors_are_drawn_again_whole_and_the_bounds_are_those_of_a_normal_me
     gains = np.random.default_rng(2).normal(0.0, 1.0, 400)
     means = (weights @ gains / 400)[:, None]
     reach = 1.645 * gains.std() / 20
-    assert upper_bound(means)[0] == pytest.approx(gains.mean() + reach, abs=0.012)
-    assert lower_bound(means)[0] == pytest.approx(gains.mean() - reach, abs=0.012)
+    assert high_percentile(means)[0] == pytest.approx(gains.mean() + reach, abs=0.012)
+    assert low_percentile(means)[0] == pytest.approx(gains.mean() - reach, abs=0.012)
 
 
 def test_no_difference_has_a_p_value_of_one_and_a_sure_one_the_smallest_that_there_is() -> None:

@@ -138,11 +138,11 @@ def test_the_rule_finds_the_largest_caution_whose_loss_and_help_are_known(book: 
     found = ruled(book, lost=[1, 2, 3, 5, 8, 13, 14, 16, 20, 30], helped=[1, 1, 1, 1, 1, 1, -1, 1, 1, 1])
 
     assert found.default_caution == {"answer": 0.6, "regime": 0.0}
-    by = {row["caution"]: row for row in found.rule if row["axis"] == "answer"}
-    assert [c for c in GRID if by[c]["passes"]] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    assert len(by[0.6]["lost_bps"]) == 2  # at either announcement share
-    assert by[0.6]["helped_bps"] == pytest.approx([1.0, 1.0], abs=1e-6)
-    assert by[0.6]["lost_at_most_bps"][0] == pytest.approx(13.0, abs=0.5)  # a little more by a utility than in money
+    by = {row.caution: row for row in found.rule if row.axis == "answer"}
+    assert [c for c in GRID if by[c].passes] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert len(by[0.6].lost_bps) == 2  # at either announcement share
+    assert by[0.6].helped_bps == pytest.approx([1.0, 1.0], abs=1e-6)
+    assert by[0.6].lost_at_most_bps[0] == pytest.approx(13.0, abs=0.5)  # a little more by a utility than in money
 
 
 @pytest.fixture(scope="module")
