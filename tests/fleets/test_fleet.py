@@ -168,6 +168,7 @@ def test_one_file_has_the_orders_of_all_accounts(undisturbed: tuple[Path, FleetD
 
     assert len(orders) == document["orders"]
     assert set(orders["plan_sha256"]) == {document["inputs_sha256"]}
+    assert list(orders["account"]) == sorted(orders["account"])
     for name, own in results(out).items():
         mine = orders.loc[orders["account"] == name]
         assert list(mine["instrument"]) == [order["instrument"] for order in own["orders"]]
@@ -519,6 +520,23 @@ def test_targets_alone_are_those_of_the_plan_and_leave_no_orders(root: Path, tmp
         weights = {row["instrument"]: row["weight"] for row in own["weights"]}
         assert weights == {name: weight for name, weight in plan.weights.round(8).items() if weight > 0}
         assert own["bound"] == pytest.approx(plan.certificate.bound, abs=1e-9)
+
+
+def test_an_order_system_gets_the_orders_of_all_accounts_each_with_an_id_of_its_own(root: Path, tmp_path: Path) -> None:
+    book = written(tmp_path / "book", root, 3)
+    text = (book / "book.toml").read_text(encoding="utf-8")
+    columns = {"Id": "order_id", "Who": "account", "Qty": "quantity", "BS": "side", "Sym": "instrument"}
+    lines = [f'{name} = "{of}"' for name, of in columns.items()]
+    section = "\n".join(["[orders]", 'file = "system.csv"', "[orders.columns]", *lines, ""])
+    (book / "book.toml").write_text(f"{text}\n{section}", encoding="utf-8")
+
+    run_fleet(book, tmp_path / "out", workers=Here)
+
+    system, own = (pd.read_csv(tmp_path / "out" / name, dtype=str) for name in ("system.csv", "orders.csv"))
+    assert system["Id"].is_unique
+    assert list(system["Who"] + system["Sym"] + system["Qty"]) == list(
+        own["account"] + own["instrument"] + own["quantity"]
+    )
 
 
 def test_work_comes_back_in_the_order_of_its_accounts(fleet: Path) -> None:
