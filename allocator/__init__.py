@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 from allocator import presentation
 
 if TYPE_CHECKING:
+    from allocator.backtesting.cells import Cell as Cell
+    from allocator.backtesting.cells import Design as Design
+    from allocator.backtesting.trial import Trial as Trial
+    from allocator.backtesting.trial import simulate as simulate
+    from allocator.backtesting.walk_forward import Backtest as Backtest
+    from allocator.backtesting.walk_forward import backtest as backtest
     from allocator.book.book import Book as Book
     from allocator.book.book import from_frames as from_frames
     from allocator.book.book import from_weights as from_weights
@@ -53,6 +59,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
+    "backtesting.walk_forward": "Backtest backtest",
+    "backtesting.cells": "Cell Design",
+    "backtesting.trial": "Trial simulate",
     "book.book": "Book from_frames from_weights",
     "book.loading": "load",
     "errors": "AllocatorError BadInput BadMandate Breach Infeasible NotSolved OutOfTime",

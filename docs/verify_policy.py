@@ -22,7 +22,7 @@ def verify(doc):
         }
         held, cash = (np.array(proof["before"][key]) for key in ("holdings", "cash"))
         if n["parent"] >= 0:
-            held, cash = n["growth"] * h[n["parent"]], n["cash_growth"] * c[n["parent"]]
+            held, cash = n["growth"] * h[n["parent"]], n["cash_growth"] * c[n["parent"]] + n.get("cash_flow", 0)
         b, s = n["bought"], n["sold"]
         paid = n["cost_rates"] @ (b + s) + n["impact"] @ (b + s) ** 1.5
         h, c = [*h, held + b - s], [*c, cash + s.sum() - b.sum() - paid]
@@ -39,10 +39,12 @@ def verify(doc):
     for row, held, cash, worth in zip(policy["nodes"], h, c, before, strict=True):
         told = [*row["after"].values(), row["account"]]
         claims.append((row["node"], np.allclose(told, [*(held / (held.sum() + cash)), worth], 0, 1e-7)))
-    value, risk = np.zeros((2, len(nodes)))
+    value, risk, ahead = np.zeros((3, len(nodes)))
     parents = np.array([node["parent"] for node in nodes])
+    for i in range(len(nodes))[:0:-1]:  # cash that is still to come, as it is worth at each decision
+        ahead[parents[i]] = (nodes[i].get("cash_flow", 0) + ahead[i]) / nodes[i]["cash_growth"]
     for i, n in enumerate(nodes):  # half the aversion times the variance on the way, until the next decision
-        variance = n["step"] * (n["deviation"] * deviation(proof, h[i]) / (h[i].sum() + c[i])) ** 2
+        variance = n["step"] * (n["deviation"] * deviation(proof, h[i]) / (h[i].sum() + c[i] + ahead[i])) ** 2
         risk[i] = proof["path_aversion"] / 2 * variance + (risk[parents[i]] if i else 0)
     ahead = loss(proof, leaves, np.array(h), np.array(c), risk)
     for i in range(len(nodes))[::-1]:  # the worst case followed backward
@@ -57,7 +59,10 @@ def verify(doc):
     claims.append(("objective", abs(value[0] - proof["objective"]) < 1e-7 * max(1, abs(value[0]))))
     told = utilities(proof["relative_risk_aversion"])[proof["utility"]][1](value[0])
     worth = "certainty_equivalent_" + ("of_holding" if doc["decision"]["verdict"] == "no trade" else "with_lots")
-    claims.append(("certainty equivalent", abs(told - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
+    at, came = len(nodes) - 1, 0  # cash that comes on the way is no gain
+    while at > 0:
+        at, came = nodes[at]["parent"], came + nodes[at].get("cash_flow", 0)
+    claims.append(("certainty equivalent", abs(told - came - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
     wrong = "; ".join(claim for claim, holds in claims if not holds)
     return f"NOT verified: {wrong}" if wrong else print(f"verified: {len(claims)} claims, {len(nodes)} decisions")
 

@@ -44,7 +44,8 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
           for name in ONE_DECISION),
     ),
     "note": (
-        ("waiting",), ("frontier", "--points", "5"), ("stress", "--model", "50"), ("stress", "--reverse", "15%"),
+        ("trial", "--reduced"), ("waiting",), ("frontier", "--points", "5"), ("stress", "--model", "50"),
+        ("stress", "--reverse", "15%"), ("backtest",),
         ("stress", "--beliefs", "--within", "5"), ("stress", "--reverse", "5%", "--within", "5"),
         ("stress", "--shock", "all_silent_12_months", "--shock", "ipo_slips"), ("rebalance", "--set", "costs.impact=1"),
         ("rebalance", "--set", 'views.cloud={expected_return={instrument="CLOUD"},at_least=0.115}'),
@@ -55,6 +56,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("waiting",), ("outlook", "--as-of", "2027-03-20"), ("compare", "--as-of", "2027-03-20"),
         ("rebalance", "--set", "mandate.min_cash=0.9"), ("rebalance", "--set", "mandate.objective=mixture_variance"),
         ("rebalance", "--set", "solver.time_limit_seconds=0.000001"),
+        ("trial", "--reduced", "--investors", "1", "--worlds", "1"),
     ),
 }  # fmt: skip
 """Of the sample book of that name; a book that is not named here has the cases of every sample."""

@@ -39,6 +39,8 @@ PLAIN: dict[Any, dict[str, Any]] = {
 
 def document_classes() -> dict[str, type]:
     """The class of each document, by the name of its schema."""
+    from allocator.backtesting.trial import TrialDocument
+    from allocator.backtesting.walk_forward import BacktestDocument
     from allocator.commands.book import InitDocument, SchemaDocument
     from allocator.commands.options import ErrorDocument
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
@@ -64,6 +66,7 @@ def document_classes() -> dict[str, type]:
     return {
         "apply": ApplyDocument,
         "approve": ApproveDocument,
+        "backtest": BacktestDocument,
         "beliefs": BeliefsDocument,
         "caution": CautionStudyDocument,
         "frontier": FrontierDocument,
@@ -89,6 +92,7 @@ def document_classes() -> dict[str, type]:
         "run": RunDocument,
         "schema": SchemaDocument,
         "stress": StressDocument,
+        "trial": TrialDocument,
         "verify": VerifyDocument,
         "waiting": WaitingDocument,
     }

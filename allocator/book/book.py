@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,14 +18,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, disagreements, unconfirmed
+from allocator.book.checks.draft import Agreement, Draft, disagreements, looked_at, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches, bucket_counts
+from allocator.book.checks.tables import check_same_instruments
 from allocator.book.defaults import Classification, classification, with_defaults
 from allocator.book.doubts.doubts import RETURNS_TABLE, check_doubts
 from allocator.book.price_history import is_long, prices_by_day
-from allocator.errors import BadInput, Breach, did_you_mean
+from allocator.errors import BadInput, Breach, did_you_mean, setting_breach
 from allocator.presentation import BookHeading, OutlookHeading
-from allocator.settings.reading import settings_of_frames
+from allocator.settings.reading import settings_of_frames, settings_on
 from allocator.settings.settings import EARLIER_SHARES, BucketsSection, Settings, share_columns
 from allocator.tables import ContractOfBook, validate
 from allocator.tables.files import RawTable, from_frame
@@ -75,8 +76,8 @@ class Book:
     """Weights of instruments and cash, summing to one."""
     factors: pd.DataFrame | None = None
     """Instruments × factors of factors.csv, without cash, which counts 0; each in its own unit."""
-    foreign_currencies: tuple[str, ...] = ()
-    """Currencies other than the book's that its instruments are priced in."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Units of the book's currency for one of each other currency that its instruments trade in."""
     classification: Classification = field(default_factory=Classification)
     """What exposures.csv leaves to an archetype, and whom it leaves unclassified."""
 
@@ -84,19 +85,15 @@ class Book:
         book = self.settings.book
         return f"Book({book.name!r}, account {self.account!r}, {len(self.instruments)} instruments, {book.as_of})"
 
+    @property
+    def foreign_currencies(self) -> tuple[str, ...]:
+        """Currencies other than the book's that its instruments are priced in."""
+        return tuple(sorted(self.rates))
+
     @cached_property
     def value(self) -> float:
         """The account's value in money, before any trade."""
         return math.fsum(self.quantities * self.prices) + self.cash
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Units of the book's currency for one of each other currency that its instruments trade in."""
-        return {
-            currency: float(price / quoted)
-            for currency, price, quoted in zip(self.currencies, self.prices, self.quoted_prices, strict=True)
-            if currency != self.settings.book.currency and quoted > 0
-        }
 
     @property
     def weights(self) -> Vector:
@@ -116,6 +113,11 @@ class Book:
         return np.asarray(forbidden & (self.prices == 0) & (self.quantities > 0), dtype=np.bool_)
 
     @property
+    def untraded(self) -> NDArray[np.bool_]:
+        """(N,) names that have no price and of which nothing is held: not yet listed, or no longer."""
+        return np.asarray((self.prices == 0) & (self.quantities == 0), dtype=np.bool_)
+
+    @property
     def lot_values(self) -> Vector:
         """(N,) money for one lot."""
         return self.lot_sizes * self.prices
@@ -129,6 +131,27 @@ class Book:
         """The shares of a user group of `[groups]` by instrument."""
         named = self.settings.groups[group]
         return dict.fromkeys(named, 1.0) if isinstance(named, list) else dict(named)
+
+    def at(
+        self,
+        date: dt.date,
+        *,
+        signals: pd.DataFrame | None = None,
+        prices: pd.DataFrame | None = None,
+        holdings: Mapping[str, float] | pd.Series[float] | None = None,
+    ) -> Book:
+        """The same book as it would have been known on `date`: nothing in it is dated later, and it is checked as a
+        book is that is loaded then.
+
+        `signals` and `prices` are tables such as signals.csv and prices.csv, `holdings` units by name, cash among them;
+        without them they are the book's own. A name is worth its last price by then, no older than `risk.max_age_days`.
+        Where there is none, it is neither bought nor sold, its risk is none, and nothing of it may be held; prices of a
+        book without a history are those that it states. All else is as the book states it, whenever that was.
+
+        Raises:
+            BadInput: a table is not of its contract, or the book cannot speak on that day; all errors at once.
+        """
+        return _on_date(self, date, signals, prices, holdings)
 
     def heading(self) -> BookHeading:
         """How documents begin: which account, when, and its value to the cent."""
@@ -406,13 +429,207 @@ def book_of_sound_tables(settings: Settings, tables: Mapping[str, pd.DataFrame])
     return aligned(draft)
 
 
+# A book on another day: what had been seen by then, held to the checks of a book that is loaded then.
+#
+
+
+def _on_date(
+    book: Book,
+    date: dt.date,
+    signals: pd.DataFrame | None,
+    prices: pd.DataFrame | None,
+    holdings: Mapping[str, float] | pd.Series[float] | None,
+) -> Book:
+    if not isinstance(date, dt.date) or pd.isna(date):
+        raise BadInput.of("date", "is no date", "give for example datetime.date(2026, 11, 20)", value=str(date))
+    day = date.date() if isinstance(date, dt.datetime) else date  # a Timestamp is one
+    since, breaches = book.settings.book.as_of, list[Breach]()
+    settings, held, observed, by_day = book.settings, book, book.signals, book.price_history
+    try:
+        if signals is not None:
+            tables, wrong = _validated({"signals": from_frame("signals", signals)}, settings)
+            observed, breaches = tables.get("signals"), wrong
+    except BadInput as error:
+        breaches += error.breaches
+    try:
+        by_day = by_day if prices is None else history_of_table(book, from_frame("prices", prices))
+    except BadInput as error:
+        breaches += error.breaches
+    try:
+        settings = settings_on(settings, day)
+        held = book if holdings is None else _holding(book, holdings)
+    except BadInput as error:
+        breaches += error.breaches
+    if breaches := [*breaches, *views_of_later(book.settings, day)]:
+        raise BadInput(breaches)
+    own = prices is None and (by_day is None or day >= since)  # rows may be older than what the book states
+    return dated_book(held, settings, observed, by_day, stated_on=since if own else None)
+
+
+def views_of_later(settings: Settings, day: dt.date) -> Iterator[Breach]:
+    """Views that book.toml states of its own date, which nobody had on a day before it."""
+    for key in ("believe", "views") if day < settings.book.as_of else ():
+        if getattr(settings, key):
+            rule, cure = (
+                f"is of {settings.book.as_of}, and nobody knew it on {day}",
+                "leave it out of a book that is asked of",
+            )
+            yield setting_breach(key, None, rule, f"{cure} that day")
+
+
+def history_of_table(book: Book, table: RawTable) -> pd.DataFrame:
+    """Days × the book's instruments, of a table such as prices.csv.
+
+    Raises:
+        BadInput: it is not of its contract, or speaks of others or not of all; all errors at once.
+    """
+    tables, breaches = _validated({"prices": table}, book.settings)
+    if not breaches:
+        named = Draft(book.settings, {**_tables_of(book), **tables}, (), book.account)
+        breaches = disagreements(named, looked_at(check_same_instruments))
+    if breaches:
+        raise BadInput(breaches)
+    return prices_by_day(tables["prices"])[[*book.instruments]]
+
+
+def dated_book(
+    book: Book,
+    settings: Settings,
+    signals: pd.DataFrame | None,
+    history: pd.DataFrame | None,
+    *,
+    stated_on: dt.date | None = None,
+    checks: Iterable[Agreement] | None = None,
+) -> Book:
+    """The book on the day of other `settings`: of signals and of a price history by day what there was by then.
+
+    It is held to every check and doubt, or to `checks` alone where the others were made of it on another day.
+    Names are worth their last prices, but for those of which the book states a price of a day, `stated_on`, that no row
+    is later than.
+
+    Raises:
+        BadInput: the book cannot speak on that day; all errors at once.
+    """
+    day = pd.Timestamp(settings.book.as_of)
+    rows = None if history is None else history.loc[history.index <= day, [*book.instruments]]
+    past = None if rows is None or rows.empty else rows
+    seen = {} if past is None else {"prices": past.rename_axis("date").reset_index()}
+    observed = None if signals is None else signals.loc[signals["date"] <= day].sort_values("date", kind="stable")
+    if observed is not None and len(observed):
+        seen["signals"] = observed
+    then = replace(book, settings=settings, signals=seen.get("signals"), price_history=past)
+    breaches = list[Breach]()
+    if then.price_history is not None:
+        then, breaches = _at_last_prices(then, stated_on)
+    elif stated_on is None:
+        rule = f"has no row by {settings.book.as_of}"
+        breaches = [Breach.of("prices", rule, "give prices of earlier days, or ask for a later one", column="date")]
+    draft = Draft(then.settings, _tables_of(then) | seen, (*REQUIRED, *seen), then.account)
+    others = disagreements(draft, CHECKS if checks is None else checks)
+    others += check_doubts(draft, needless=False) if checks is None else ()
+    if breaches:  # of a price that is not there nothing else need be said
+        others = [one for one in others if (one.table, one.column) != ("holdings", "price")]
+    if breaches := [*breaches, *others]:
+        raise BadInput(breaches)
+    return then
+
+
+def _holding(book: Book, holdings: Mapping[str, float] | pd.Series[float]) -> Book:
+    """The book with other units of its instruments and cash; of a name that is not there it has none.
+
+    Raises:
+        BadInput: a name is not of the book, or a number is none that can be held; all at once.
+    """
+    units, everyone = _by_label("holdings", holdings, numbers=True), (*book.instruments, book.cash_instrument)
+    wrong = [
+        Breach.of("holdings", "is not an instrument of the book", did_you_mean(name, everyone), value=name)
+        for name in units
+        if name not in everyone
+    ] + [
+        Breach("holdings", None, name, f"{number:g}", "must be a finite number, 0 or more", "write the units held")
+        for name, number in units.items()
+        if not 0 <= number < math.inf
+    ]
+    if wrong:
+        raise BadInput(wrong)
+    quantities = np.array([units.get(name, 0.0) for name in book.instruments])
+    return replace(book, quantities=quantities, cash=units.get(book.cash_instrument, 0.0) + book.settings.cash.flow)
+
+
+def _at_last_prices(book: Book, since: dt.date | None) -> tuple[Book, list[Breach]]:
+    """The book at the last prices of its history, names without one locked, and what is held of these; `since` a day on
+    which it stated newer ones than the history has by then.
+    """
+    history, settings, names = book.price_history, book.settings, np.array(book.instruments)
+    assert history is not None
+    today, oldest = settings.book.as_of, settings.risk.max_age_days
+    values = history.to_numpy(dtype=float)
+    there = ~np.isnan(values)
+    last = len(values) - 1 - there[::-1].argmax(axis=0)
+    days = pd.DatetimeIndex(history.index)[last]
+    listed = there.any(axis=0)
+    recent = listed & np.asarray(days >= pd.Timestamp(today - dt.timedelta(days=oldest)))
+    stated = np.zeros_like(listed) if since is None else ~listed | np.asarray(days <= pd.Timestamp(since))
+    quoted = np.where(stated, book.quoted_prices, np.where(recent, values[last, range(len(names))], 0.0))
+    rates = np.array([{settings.book.currency: 1.0, **book.rates}[currency] for currency in book.currencies])
+    breaches = []
+    for i in np.flatnonzero((book.quantities > 0) & ~stated & ~recent):
+        rule, cure = f"has no price by {today}, and it is held", "give one, or holdings without it"
+        if listed[i]:
+            rule = f"has its last price on {days[i]:%Y-%m-%d}, {(today - days[i].date()).days} days before {today}"
+            cure = f"{cure}; or raise risk.max_age_days above {oldest}"
+        breaches.append(Breach.of("prices", rule, cure, column=names[i]))
+    mandate = settings.mandate
+    unpriced = names[(quoted == 0) & (book.quantities == 0) & ~np.isin(names, [*mandate.locked, *mandate.forbidden])]
+    if len(unpriced):
+        mandate = mandate.model_copy(update={"locked": [*mandate.locked, *map(str, unpriced)]})
+        settings = settings.model_copy(update={"mandate": mandate})
+    return replace(book, settings=settings, quoted_prices=quoted, prices=quoted * rates), breaches
+
+
+def _tables_of(book: Book) -> dict[str, pd.DataFrame]:
+    """The tables that a book is the alignment of, for checks that span them."""
+    settings, cash = book.settings, book.cash_instrument
+    everyone, home = [*book.instruments, cash], book.settings.book.currency
+    of_cash = {"instrument": cash, "name": cash, "issuer": cash, "bucket": "cash", "source": ""}
+    exposures = book.exposures.reset_index()
+    exposures.loc[len(exposures), :] = pd.Series({**of_cash, "required_return": book.cash_required_return}).reindex(
+        exposures.columns
+    )
+    exposures.attrs["classification"] = book.classification
+    tables = {
+        "holdings": pd.DataFrame(
+            {
+                "account": book.account,
+                "instrument": everyone,
+                "quantity": [*book.quantities, book.cash - settings.cash.flow],
+                "price": [*book.quoted_prices, 1.0],
+                "currency": [*book.currencies, home],
+                "lot_size": [*book.lot_sizes, 1.0],
+            }
+        ),
+        "exposures": exposures,
+    }
+    if book.rates:
+        of_currencies = {"currency": [*book.rates], "rate": [*book.rates.values()]}
+        tables["fx"] = pd.DataFrame({**of_currencies, "date": pd.Timestamp(settings.book.as_of)})
+    if len(book.scenario_returns):
+        tables["scenario_returns"] = book.scenario_returns.rename_axis("instrument").reset_index()
+    for name, table in (("covariance", book.covariance), ("factors", book.factors)):
+        if table is not None:
+            tables[name] = table.rename_axis("instrument").reset_index()
+    if book.benchmark is not None:
+        tables["benchmark"] = book.benchmark.rename("weight").rename_axis("instrument").reset_index()
+    return tables
+
+
 def aligned(draft: Draft) -> Book:
     """The book of sound tables that agree."""
     settings, tables = draft.settings, draft.tables
     everyone = tables["exposures"].set_index("instrument")
     (cash,) = map(str, everyone.index[everyone["bucket"] == "cash"])
     exposures = everyone.drop(index=cash)
-    names = list(map(str, exposures.index))
+    names, home = list(map(str, exposures.index)), settings.book.currency
     holdings = tables["holdings"]
     account = draft.account or str(holdings["account"].iloc[0])
     quoted = holdings.drop_duplicates("instrument").set_index("instrument")  # one price an instrument was checked
@@ -439,7 +656,7 @@ def aligned(draft: Draft) -> Book:
         covariance=_of_instruments(tables.get("covariance"), names, names),
         benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
         factors=_of_instruments(tables.get("factors"), names),
-        foreign_currencies=tuple(sorted(set(quoted["currency"]) - {settings.book.currency})),
+        rates={one: rate for one, rate in (draft.rates or {}).items() if one in {*quoted["currency"]} - {home}},
         classification=classification(tables["exposures"]),
     )
 

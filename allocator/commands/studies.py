@@ -1,13 +1,14 @@
 """Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier`,
-`stress` and `fleet`.
+`stress`, `backtest`, `trial` and `fleet`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -341,3 +342,146 @@ def fleet(
 
         show_fleet(found, out)
     return found
+
+
+# `allocator backtest BOOK`: how the mandate would have behaved on prices that there were.
+#
+
+
+class _Every(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs only
+    """month, week, or so many rows."""
+
+    name = "every"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        text = str(value).strip()
+        if text in ("month", "week"):
+            return text
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
+            self.fail(f"{value!r} is no time between reviews; write month, week or a number of rows", param, ctx)
+        return int(text)
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@book_options
+@click.option("--prices", metavar="FILE", help="A longer history of the same names than the book has; as prices.csv.")
+@click.option(
+    "--start", type=_DAY, metavar="DATE", help="The first row.  [default: the first that the book can speak on]"
+)
+@click.option("--end", type=_DAY, metavar="DATE", help="The last row.")
+@click.option("--every", type=_Every(), default="month", show_default=True, metavar="month|week|N",
+              help="When the book is asked: the first row of a month or week, or every N rows.")  # fmt: skip
+@click.option("--always", is_flag=True, help="Trade at every review, also where it is not recommended.")
+@click.option("--outlook", type=click.Choice(["dated", "today"]), default="dated", show_default=True,
+              help="Signals as dated, or today's outlook on every row, which is hindsight.")  # fmt: skip
+@click.option("--peer", "peers", multiple=True, type=click.Choice(["skfolio", "pypfopt"]),
+              help="Show the standard portfolios of this package, where it is installed, too. Repeatable.")  # fmt: skip
+@handle_errors_and_json
+@file_options
+def backtest(
+    choice: BookChoice,
+    prices: str | None,
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    every: str | int,
+    outlook: Literal["dated", "today"],
+    peers: tuple[str, ...],
+    *,
+    always: bool,
+    as_json: bool,
+) -> Document:
+    """Walk BOOK's mandate forward through a price history, beside 1/N, buy and hold and others.
+
+    Nothing later than a row is known on it. It tests the machinery: there is no long history of real signals.
+
+    \b
+    Examples:
+      allocator backtest mybook
+      allocator backtest data/listed --prices closes.csv --outlook today --every week
+    """
+    from allocator.display.console import progress_spinner
+
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.backtesting.walk_forward import backtest as study
+        from allocator.tables.files import read_table
+
+        found = study(
+            loaded,
+            prices=None if prices is None else read_table(Path(prices)),
+            start=start and start.date(),
+            end=end and end.date(),
+            every=every,
+            when="always" if always else "recommended",
+            outlook=outlook,
+            peers=tuple(dict.fromkeys(peers)),
+            progress=say,
+        )
+    if not as_json:
+        from allocator.display.backtest import show_backtest
+
+        show_backtest(found)
+    return found.document()
+
+
+# `allocator trial BOOK`: simulated worlds in which the truth is known, and what each policy makes of them.
+#
+
+
+@click.command()
+@book_options
+@click.option("--out", metavar="FOLDER", help="Keep each investor's results there; what is there is not done again.")
+@click.option("--reduced", is_flag=True, help="Few investors, and also one error at a time: two minutes, no default.")
+@click.option("--investors", type=click.IntRange(1, 100_000), help="In each cell.  [default: 200; reduced 4]")
+@click.option("--worlds", type=click.IntRange(1, 1000), help="Of each investor.  [default: 10; reduced 2]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=26, show_default=True, help="Of all that is drawn.")
+@click.option("--peers", is_flag=True, help="skfolio's CVaR and opinion pooling, too, under the same rules.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to work in.")
+@click.option("--full", is_flag=True, help="Every figure of every cell.")
+@handle_errors_and_json
+@file_options
+def trial(
+    choice: BookChoice,
+    out: str | None,
+    investors: int | None,
+    worlds: int | None,
+    seed: int,
+    jobs: int,
+    *,
+    reduced: bool,
+    peers: bool,
+    full: bool,
+    as_json: bool,
+) -> Document:
+    """Live through simulated worlds with BOOK's account, and show what each policy makes of them.
+
+    The truth of a world is known, and its investor wrong about it by a controlled amount. The whole trial takes hours:
+    with --out it goes on where it was interrupted. It ends with the default caution that its rule gives: docs/trial.md.
+
+    \b
+    Examples:
+      allocator trial data/reviewed --reduced
+      allocator trial data/reviewed --out trial --jobs 2
+    """
+    from allocator.display.console import progress_spinner
+
+    if out is None and not reduced and investors is None:
+        rule = "the whole trial takes hours: name --out FOLDER, where an interrupted one goes on"
+        raise click.UsageError(f"{rule}, or ask for --reduced or fewer --investors")
+    loaded = choice.load()
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.backtesting.cells import asked_design
+        from allocator.backtesting.trial import simulate
+
+        design = asked_design(loaded, reduced=reduced, investors=investors, worlds=worlds, seed=seed, peers=peers)
+        found = simulate(loaded, design, folder=out, jobs=jobs, progress=say)
+    if not as_json:
+        from allocator.display.trial import show_trial
+
+        show_trial(found, full=full)
+    return found.document()

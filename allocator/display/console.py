@@ -158,6 +158,16 @@ def title_of(book: Book) -> str:
     return f"{settings.name} · account {book.account} · {settings.as_of} · {value}{paid}"
 
 
+def describe_cash_flows(book: Book) -> list[str]:
+    """What comes and goes at later reviews; nothing where nothing does."""
+    told = [
+        f"{format_money(abs(flow))} {book.settings.book.currency} {'come in' if flow > 0 else 'go out'} at the review "
+        f"of {day}"
+        for day, flow in book.settings.cash_at_reviews.items()
+    ]
+    return [f"{'; '.join(told)}."] if told else []
+
+
 def count_lines(out: Console, parts: Iterable[RenderableType]) -> int:
     """How many lines they take on this terminal."""
     return sum(len(out.render_lines(part, out.options, pad=False)) for part in parts)

@@ -19,6 +19,7 @@ from allocator.display.console import (
     add_cells,
     answer_heading,
     console,
+    describe_cash_flows,
     format_measurement,
     format_percent,
     heading,
@@ -391,7 +392,7 @@ def show_check(found: Check) -> None:
         out.print(f"cash: none is held; a row of {book.cash_instrument} in holdings.csv would say how much")
     if not outlook.cash_returns.any():
         out.print(f"cash: {book.cash_instrument} returns nothing, as no row of it and no required_return says more")
-    for note in (*book.classification.notes(), *price_notes(book)):
+    for note in (*book.classification.notes(), *price_notes(book), *describe_cash_flows(book)):
         out.print(note)
     if book.rates:
         out.print(describe_rates(book))

@@ -20,6 +20,7 @@ from allocator.display.console import (
     console,
     count_lines,
     describe_axes,
+    describe_cash_flows,
     describe_columns,
     describe_parts,
     fit_table,
@@ -331,7 +332,8 @@ def _what_if(out: Console, plan: Plan, deviation: PolicyDeviation | None, *, ful
         adverse = "Adverse: the probabilities of the set at which the targets return least."
         legend = describe_columns(made, {"adverse": adverse})
         return [made, *([Text(legend)] if legend else []), *told]
-    return [caution_table(out, plan.policy, first_review_only=True), *told]
+    flows = [Text(line) for line in describe_cash_flows(plan.book)]
+    return [caution_table(out, plan.policy, first_review_only=True), *flows, *told]
 
 
 def _dearest_limits(plan: Plan) -> list[Text]:

@@ -8,8 +8,9 @@ Convex rules and impact are cut by tangents, so that what it calls impossible is
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,8 +28,14 @@ from allocator.rules.rows import FewNames, Position
 from allocator.types import Vector
 
 _NODES, _MOVES, _CUT_ROUNDS, _MET = 2_000, 100, 30, 1e-8
+_AS_GOOD = 1e-4
+"""What a priority may lose again to those that come after it, as where fractions alone conflict."""
 _STEPS = 10_000
 """Parts of a least position that its fix is told to: a basis point of the account at most."""
+
+
+Missed: TypeAlias = tuple[Mapping[int, float], float]
+"""What a unit of each member missed counts, and how much that may be in all."""
 
 
 class NamesProgram:
@@ -52,12 +59,14 @@ class NamesProgram:
         choice: Choice | None = None,
         wish: Vector | None = None,
         looser: Collection[int] = (),
+        missed: Sequence[Missed] = (),
     ) -> IntegerSolution:
         """A portfolio of few names that keeps the members `kept`, all if not said, and a choice; the one whose held
-        names (N,) have the most of `wish`, or, without a wish, the fewest names; or of one member the least slack.
+        names (N,) have the most of `wish`, or, without a wish, the fewest names; of one key's members the least slack;
+        or what misses the last of `missed` by least, and the others by no more than they say.
         """
         while True:
-            found = self._solved(few, kept, choice, wish, looser)
+            found = self._solved(few, kept, choice, wish, looser, missed)
             if found.x is None or not self._cut(found.x, kept):
                 return found
 
@@ -68,46 +77,64 @@ class NamesProgram:
         choice: Choice | None,
         wish: Vector | None,
         looser: Collection[int],
+        missed: Sequence[Missed],
     ) -> IntegerSolution:
         columns, names, total = self._columns, self._columns.names, self._columns.total
-        wanted = set(range(len(self.members)) if kept is None else kept)
+        # one slack for all members of a key, in units of their limit, or one for each that is missed, in its row's unit
+        slacks = {member: (0, self.members[member].size) for member in looser}
+        slacks |= {member: (at, 1.0) for at, member in enumerate(i for prices, _ in missed for i in prices)}
+        count = max((at + 1 for at, _ in slacks.values()), default=1)
+        wanted = {*(range(len(self.members)) if kept is None else kept), *slacks}
         linear = [row for i in self._linear_members if i in wanted for row in self.members[i].rows]
-        slack = np.zeros(len(linear))
-        for member in looser:
-            if member in self._linear_members:
-                slack = np.where(np.isin(linear, self.members[member].rows), -self.members[member].size, slack)
+        convex = [i for i in self._convex_members if i in slacks]
+        at = [self._epigraphs[self._convex_members.index(i)].column for i in convex]
+        totals = missed[:-1]
+        slack = np.zeros((len(linear) + len(convex) + len(totals), count))
+        for member, (place, room) in slacks.items():
+            slack[: len(linear)][np.isin(linear, self.members[member].rows), place] = -room
+        for row, member in enumerate(convex, len(linear)):
+            slack[row, slacks[member][0]] = -slacks[member][1]
+        for row, (prices, _) in enumerate(totals, len(linear) + len(convex)):
+            for member, price in prices.items():
+                slack[row, slacks[member][0]] = price
+        of_convex = sp.csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), total))
+        stated = sp.csr_array(sp.vstack([self._linear.rows[linear], of_convex, sp.csr_array((len(totals), total))]))
+        limits = np.concatenate([self._linear.limits[linear], np.zeros(len(at)), [most for _, most in totals]])
         own, low, high = columns.equations(self._epigraphs)
         one = sp.csr_array(sp.eye_array(names))
         holding, before = columns.holding(one), columns.start.holdings
         wealth = columns.block(columns.wealth, np.full(names, few.least), each=False)
+
+        def wide(rows: sp.csr_array, chosen: sp.csr_array | None = None, last: Vector | None = None) -> sp.csr_array:
+            of_names = sp.csr_array((rows.shape[0], names)) if chosen is None else chosen
+            of_slacks = sp.csr_array((rows.shape[0], count) if last is None else last)
+            return sp.csr_array(sp.hstack([rows, of_names, of_slacks]))
+
         blocks = [
-            Block(self._wide(own), low, high),
-            Block(self._wide(self._linear.rows[linear], slack=slack), -np.inf, self._linear.limits[linear]),
-            Block(self._wide(self._cuts.rows), -np.inf, self._cuts.limits),
-            Block(self._wide(holding, -one), -np.inf, -before),
-            Block(self._wide(wealth - holding, few.least * one), -np.inf, few.least + before),
-            Block(
-                self._wide(sp.csr_array((1, total)), sp.csr_array(np.ones((1, names)))), -np.inf, min(few.most, names)
-            ),
+            Block(wide(own), low, high),
+            Block(wide(stated, last=slack), -np.inf, limits),
+            Block(wide(self._cuts.rows), -np.inf, self._cuts.limits),
+            Block(wide(holding, -one), -np.inf, -before),
+            Block(wide(wealth - holding, few.least * one), -np.inf, few.least + before),
+            Block(wide(sp.csr_array((1, total)), sp.csr_array(np.ones((1, names)))), -np.inf, min(few.most, names)),
         ]
         lower, upper = columns.bounds(self._epigraphs)
-        for at, epigraph in zip(self._convex_members, self._epigraphs, strict=True):
-            upper[epigraph.column] = 0.0 if at in wanted and at not in looser else np.inf
+        for member, epigraph in zip(self._convex_members, self._epigraphs, strict=True):
+            upper[epigraph.column] = 0.0 if member in wanted and member not in slacks else np.inf
         held = np.zeros(names) if choice is None else choice.held.astype(float)
-        costs = np.zeros(total + names + 1)
+        costs = np.zeros(total + names + count)
         costs[total : total + names] = 1.0 if wish is None else -wish
         gap = 0.5 if wish is None else 0.1
-        if looser:
-            costs[:], costs[-1], gap = 0.0, 1.0, 1e-4
-            for member in looser:
-                if member not in self._linear_members:
-                    costs[self._epigraphs[self._convex_members.index(member)].column] = 1.0
+        if slacks:
+            costs[:], gap = 0.0, 1e-4
+            for member, price in (missed[-1][0] if missed else dict.fromkeys(looser, 1.0)).items():
+                costs[total + names + slacks[member][0]] = price
         program = IntegerProgram(
             objective=costs,
             blocks=tuple(block for block in blocks if block.coefficients.shape[0]),
-            lower=np.concatenate([lower, held, [0.0]]),
-            upper=np.concatenate([upper, np.ones(names) if choice is None else 1.0 - choice.out, [np.inf]]),
-            integral=np.concatenate([np.zeros(total), np.ones(names), [0.0]]),
+            lower=np.concatenate([lower, held, np.zeros(count)]),
+            upper=np.concatenate([upper, 1 - (0 * held if choice is None else choice.out), np.full(count, np.inf)]),
+            integral=np.concatenate([np.zeros(total), np.ones(names), np.zeros(count)]),
             gap=gap,
         )
         return program.solve(Work(_MOVES if looser else _NODES, TimeLimit("", None)))
@@ -116,15 +143,6 @@ class NamesProgram:
     def _convex_members(self) -> list[int]:
         count = len(self._epigraphs)
         return list(range(len(self.members) - count, len(self.members)))
-
-    def _wide(
-        self, rows: sp.csr_array, chosen: sp.csr_array | None = None, slack: Vector | None = None
-    ) -> sp.csr_array:
-        """Rows with the columns of choices and of the slack."""
-        count = rows.shape[0]
-        of_names = sp.csr_array((count, self._columns.names)) if chosen is None else chosen
-        last = np.zeros((count, 1)) if slack is None else slack[:, None]
-        return sp.csr_array(sp.hstack([rows, of_names, sp.csr_array(last)]))
 
     def _cut(self, x: Vector, kept: Collection[int] | None) -> bool:
         """Whether tangents were added that a point breaks; no more than so many times."""
@@ -144,6 +162,24 @@ class NamesProgram:
         assert found.x is not None
         at = found.x[self._columns.total : self._columns.total + self._columns.names]
         return np.asarray(at > 0.5)
+
+
+def names_by_priority(start: Position, outlook: Outlook, stated: Mandate) -> Names | None:
+    """(N,) names with which rules that have a priority are missed by least, the first priority before the second; None
+    where the others leave none, or that is not known.
+    """
+    plain = replace(stated, linear_rules=tuple(rule for rule in stated.linear_rules if rule.few_names is None))
+    program, before, names = NamesProgram(start, outlook, plain), list[Missed](), None
+    members = program.members
+    hard = [i for i, member in enumerate(members) if not member.tier]
+    for tier in sorted({member.tier for member in members} - {0}):
+        prices = {i: member.price for i, member in enumerate(members) if member.tier == tier}
+        found = program.solve(stated.few_names or FewNames(), hard, missed=[*before, (prices, np.inf)])
+        if found.x is None:
+            return names
+        names = program.held(found)
+        before.append((prices, float(found.x[-len(prices) :] @ [*prices.values()]) + _AS_GOOD))
+    return names
 
 
 def names_conflict(start: Position, outlook: Outlook, stated: Mandate) -> Infeasible | None:

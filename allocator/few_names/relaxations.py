@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from allocator.multistage.policy import Policy
 
 
-FURTHER_NODES = 300
-"""Programs of a search for names that are not the best of fractions, and may be of lots."""
+FURTHER_NODES, ANY_NODES = 300, 50
+"""Programs of a search for names that are not the best of fractions, and may be of lots: where some have lots, and
+where none were found that have any."""
 TAIL_NODES = 1_000
 """Linear programs of a tail."""
+_AGAIN, _LEFT = 20, 1e-9
+"""Times that what is left of the account is found where floors are of it, at most, and how near to the time before."""
 
 
 class _OneDecision(Relaxation):
@@ -274,14 +277,18 @@ class TailRelaxation(_OneDecision):
         self.own = np.asarray(staged.outlooks[0].risk.variances)
 
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
-        """By the dual simplex, from where it stands."""
+        """By the dual simplex, from where it stands; floors are of what is left of the account, found again."""
         del parts
-        positions = self._positions
-        floor = positions.least * (positions.left if choice.free.any() else 1.0)
-        low = np.where(choice.held, floor, 0.0)
-        high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
+        positions, left = self._positions, self._positions.left
+        again = positions.least.any() and not choice.free.any()
+        high = np.where(choice.out, 0.0, np.maximum(positions.most, np.where(choice.held, positions.least, 0.0)))
         try:
-            found, prices = self._rows.between(low, high, self._limits)
+            for _ in range(_AGAIN):
+                low = np.where(choice.held, positions.least * left, 0.0)
+                found, prices = self._rows.between(low, high, self._limits)
+                before, left = left, float(found.wealth[0]) if again else left
+                if abs(left - before) <= _LEFT:
+                    break
         except NotSolved:
             return None if choice.free.any() else self._made.solve(choice, positions.least)  # by floors of what is left
         ends = prices.slopes * positions.least * positions.left, prices.slopes * np.maximum(positions.most, low)
@@ -337,7 +344,9 @@ def choose_names(
         relaxation = QuadraticRelaxation(start, outlook, mandate, positions, few, limits)
     else:
         relaxation, nodes = ProgramRelaxation(start, outlook, mandate, positions, few, limits), 200
-    return search_names(relaxation, few, positions, first, gap, nodes if not keep else FURTHER_NODES, keep)
+    if keep:
+        nodes = FURTHER_NODES if keep < 1 else ANY_NODES
+    return search_names(relaxation, few, positions, first, gap, nodes, keep)
 
 
 def without_few_names(mandate: Mandate) -> Mandate:

@@ -124,6 +124,14 @@ class Mandate:
         """The same mandate once the names (N,) that are held are chosen; of None they are still to be."""
         return replace(self, linear_rules=tuple(rule.choosing(held) for rule in self.linear_rules))
 
+    @property
+    def without_priorities(self) -> Mandate:
+        """The same mandate of the rules that never give way."""
+        linear = tuple(rule for rule in self.linear_rules if not rule.tier)
+        return replace(
+            self, linear_rules=linear, convex_rules=tuple(rule for rule in self.convex_rules if not rule.tier)
+        )
+
     def with_limits(self, limits: Vector) -> Mandate:
         """The same mandate with other limits: one a row of the linear rules, then one a convex rule."""
         linear, at = [], 0

@@ -47,8 +47,9 @@ class NestedWorstCase:
 
 @dataclass(frozen=True, eq=False)
 class PathWealth:
-    """What a policy is charged for risk by: (D,) wealth at its decision `nodes` after trades, (L,) at its `leaves`
-    before any charge, and `risks` (D,), γ/2·Δσ² of what is held from each node to the next.
+    """What a policy is charged for risk by: (D,) wealth at its decision `nodes` after trades and with what is to come,
+    which is as good as cash, (L,) at its `leaves` before any charge, and `risks` (D,), γ/2·Δσ² of what is held from
+    each node to the next.
     """
 
     nodes: Vector
@@ -98,6 +99,15 @@ class MultistageMandate:
         """Whether there is one adverse expectation, over all leaves at once: not time-consistent."""
         return self.utility.over_leaves and self.tree.nodes > 1
 
+    def choosing(self, held: NDArray[np.bool_]) -> MultistageMandate:
+        """The same question once the names (N,) that are held are chosen."""
+        return replace(self, mandates=tuple(one.choosing(held) for one in self.mandates))
+
+    def gain(self, loss: float) -> float:
+        """What a loss is as a return, less the cash that comes on the way; in a regret there is none of it."""
+        came = 0.0 if self.utility.over_leaves else self.tree.all_flows
+        return self.utility.equivalent(loss) - came
+
     @property
     def words(self) -> ObjectiveWords:
         """What people read of the objective."""
@@ -146,7 +156,7 @@ class MultistageMandate:
         """
         return replace(
             self,
-            tree=self.tree.part(at, leaves),
+            tree=self.tree.part(at, leaves, account),
             mandates=tuple(rescale_mandate(self.mandates[i], account) for i in at),
             outlooks=tuple(self.outlooks[i] for i in at),
             ambiguities=tuple(self.ambiguities[i] for i in at),

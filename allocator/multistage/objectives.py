@@ -143,6 +143,11 @@ class Objective:
         del book, reviews
         return cls()
 
+    def with_tail(self, weight: float) -> Objective | None:
+        """The same with its tail at another weight, on the same draws; None where it has none."""
+        del weight
+        return None
+
     def loss(self, wealth: Vector) -> Vector:
         """(L,) of final wealth."""
         result: Vector = 1 - wealth

@@ -77,6 +77,11 @@ class Policy:
         """The certainty equivalent: the riskless return to the horizon that is as good."""
         return self.staged.utility.equivalent(self.objective)
 
+    @property
+    def gain(self) -> float:
+        """The certainty equivalent less the cash that comes on the way, which is no gain."""
+        return self.staged.gain(self.objective)
+
     @cached_property
     def own_path(self) -> PathWealth:
         """What it is charged for risk by."""
@@ -129,7 +134,8 @@ class Policy:
         """Where one stands on coming to a node, its account before trading being 1."""
         unit = float(self.wealth_before[node])
         holdings = np.maximum(self.before[node] / unit, 0.0)
-        return Position(holdings, max(1 - float(holdings.sum()), 0.0))
+        cash = 1 - float(holdings.sum())
+        return Position(holdings, cash if self.staged.tree.cash_flows[node] < 0 else max(cash, 0.0))
 
     def under(self, ambiguities: Sequence[Ambiguity]) -> PolicyValue:
         """The same policy valued under other sets: no solve."""
@@ -138,14 +144,14 @@ class Policy:
 
 def policy_from_trades(staged: MultistageMandate, start: Position, moves: Matrix) -> Policy:
     """The policy that trades `moves` (D, N) at the nodes, positive to buy: holdings, cash and value by arithmetic."""
-    tree = staged.tree
+    tree, flows = staged.tree, staged.tree.cash_flows
     before, cash_before = np.zeros_like(tree.growth), np.zeros(tree.nodes)
     holdings, cash = np.zeros_like(tree.growth), np.zeros(tree.nodes)
     bought, sold, wealth_before = np.zeros_like(tree.growth), np.zeros_like(tree.growth), np.zeros(tree.nodes)
     for node in range(tree.nodes):
         parent = tree.parents[node]
         before[node] = start.holdings if node == 0 else tree.growth[node] * holdings[parent]
-        cash_before[node] = start.cash if node == 0 else tree.cash_growth[node] * cash[parent]
+        cash_before[node] = start.cash if node == 0 else tree.cash_growth[node] * cash[parent] + flows[node]
         wealth_before[node] = before[node].sum() + cash_before[node]
         move = np.where(np.abs(moves[node]) < _DUST, 0.0, moves[node])
         move = np.where(before[node] + move < _DUST, -before[node], move)
@@ -170,6 +176,7 @@ def policy_from_trades(staged: MultistageMandate, start: Position, moves: Matrix
 def path_wealth(staged: MultistageMandate, holdings: Matrix, cash: Vector) -> PathWealth:
     """What holdings (D, N) and cash (D,) are charged for risk by."""
     tree, nodes = staged.tree, holdings.sum(axis=1) + cash
+    nodes = nodes if tree.flows is None else nodes + tree.to_come
     held, in_cash = holdings[tree.leaf_parents], cash[tree.leaf_parents]
     variances = [
         float(staged.steps[node]) * staged.outlooks[node].risk.variance(own) for node, own in enumerate(holdings)

@@ -100,6 +100,7 @@ def compiled_in(staged: MultistageMandate) -> tuple[object, ...]:
     believing = any(one.directions is None for one in convex.values())
     return (
         (tree.parents, tree.leaf_parents, tree.growth.shape[1], tree.leaf_scenarios if staged.at_leaves else None),
+        tree.flows is None,
         tuple(convex.values()),
         tuple((one.impact is None, tuple(places[id(rule)] for rule in one.convex_rules)) for one in staged.mandates),
         tuple((one.risk, one.years) for one in staged.outlooks) if risky else None,
@@ -179,6 +180,10 @@ def _cones(
     if not aversion:
         return further, cones
     risks, moved = cp.Variable(nodes, nonneg=True, name="risks"), cp.Variable(nodes, name="risks moved")
+    further += [risks, moved]
+    wealth = v.wealth
+    if v.tree.flows is not None:
+        further.append(wealth := cp.Variable(nodes, name="wealth with what is to come"))
     deviations = cp.Variable(nodes, name="deviations")  # in a cone of their own: one of all names has worse angles
     roots = [
         np.sqrt(aversion / 2 * part) * np.vstack([outlook.risk.loadings.T, np.diag(np.sqrt(outlook.risk.specific))])
@@ -186,8 +191,8 @@ def _cones(
     ]
     parts = sp.csr_array(sp.block_diag(roots)) @ v.holdings
     cones.append(cp.SOC(deviations, cp.reshape(parts, (len(roots[0]), nodes), order="F"), axis=0))
-    cones.append(cp.SOC(v.wealth + risks, cp.vstack([2 * deviations, v.wealth - risks]), axis=0))
-    return [*further, risks, moved], cones
+    cones.append(cp.SOC(wealth + risks, cp.vstack([2 * deviations, wealth - risks]), axis=0))
+    return further, cones
 
 
 def _only(mask: NDArray[np.bool_], variable: cp.Variable) -> cp.Expression:
@@ -249,7 +254,8 @@ def _convex_rules(staged: MultistageMandate, v: TreeVariables, shape: TreeShape)
 class TreeRows:
     """`equations` @ x = `sides` and `limited` @ x ≤ `limits`, over x of holdings (D·N), purchases and sales of what may
     be traded, cash, wealth and wealth before trades (D each), wealth at the end (L), what trades cost (D), its powers
-    where trades have impact, and charges for risk and what they move (D each) where it is charged.
+    where trades have impact, and charges for risk and what they move (D each) where it is charged, beside wealth with
+    what is to come (D) where cash flows later.
 
     `tradable` (D·N,) are what may be bought, and what may be sold, at all. The rest has no variable: one that can only
     be zero leaves a program no interior, and an interior-point solver no way.
@@ -358,6 +364,7 @@ class _TreeColumns(NamedTuple):
     powers: int
     risks: int
     moved: int
+    whole: int
     width: int
 
 
@@ -367,12 +374,19 @@ def tree_rows(staged: MultistageMandate, start: Position | Sequence[Position], s
     bought, sold = tradable = tradable_names(staged, start, trading=shape.trading)
     nodes, several = tree.nodes, int((bought | sold).sum()) if staged.mandates[0].impact is not None else 0
     sizes = [bought.size, int(bought.sum()), int(sold.sum()), nodes, nodes, nodes, tree.leaves, nodes, several]
-    x = _TreeColumns(*np.cumsum([0, *sizes, *(nodes * charged,) * 2]).tolist())
+    flows = charged and tree.flows is not None
+    x = _TreeColumns(*np.cumsum([0, *sizes, *(nodes * charged,) * 2, nodes * flows]).tolist())
     rows = _Entries()
     _add_account(rows, staged, tradable, x, shape.trade_unit)
     _add_wealth_at_end(rows, staged, x)
+    sides = np.concatenate([np.zeros(bought.size), tree.cash_flows, np.zeros(rows.count - bought.size - nodes)])
+    if flows:  # wealth with what is to come is wealth, and that
+        at, node = rows.begin(nodes), np.arange(nodes)
+        rows.add(at + node, x.whole + node, 1.0)
+        rows.add(at + node, x.wealth + node, -1.0)
+        sides = np.append(sides, tree.to_come)
     matrix, limited = rows.matrix(x.width), _limited_rows(staged, tradable, x, shape)
-    found = TreeRows(shape, tradable, matrix, np.zeros(rows.count), *limited).from_elsewhere(tree, start)
+    found = TreeRows(shape, tradable, matrix, sides, *limited).from_elsewhere(tree, start)
     assert found is not None  # it was laid out for what there is to sell
     return found
 
@@ -436,7 +450,8 @@ def _add_wealth_at_end(rows: _Entries, staged: MultistageMandate, x: _TreeColumn
         rows.add(at + node, x.moved + node, 1.0)
         rows.add(at + later, x.moved + tree.parents[later], -1.0)
         rows.add(at + node, x.risks + node, -1 / around.nodes)
-        rows.add(at + node, x.wealth + node, around.risks / around.nodes)
+        whole = x.wealth if tree.flows is None else x.whole
+        rows.add(at + node, whole + node, around.risks / around.nodes)
 
 
 def tradable_names(

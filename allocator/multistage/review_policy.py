@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,14 @@ from allocator.multistage.solve import solve_policy
 from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import believed_question
 from allocator.outlook.posterior import belief_path
-from allocator.outlook.scenario_tree import Evidence, NodeEvidence, NodeHeading, build_review_tree, node_headings
+from allocator.outlook.scenario_tree import (
+    Evidence,
+    NodeEvidence,
+    NodeHeading,
+    ScenarioTree,
+    build_review_tree,
+    node_headings,
+)
 from allocator.presentation import ByName, Keywords, NotNegative, Probability, Rounded
 from allocator.rules.builder import bucket_shares
 from allocator.types import Vector
@@ -43,7 +50,9 @@ class CautionScheduleRow:
 
     node: str
     kind: Evidence
-    about: Annotated[str, "what was claimed, where it may be one of several hypotheses"]
+    about: Annotated[
+        str, "what was claimed, where it may be one of several hypotheses; after which news nothing more is learnt"
+    ]
     date: dt.date
     probability: Annotated[Probability, Rounded(8), "of coming here at all"]
     hypotheses: Annotated[
@@ -161,7 +170,18 @@ def robustness_by_axis(
 #
 
 
-class NodeRow(NodeHeading):
+class FlowOfNode(TypedDict):
+    """What comes or goes there."""
+
+    cash_flow: NotRequired[Annotated[float, "comes before trades, or goes below 0, per unit of today's account"]]
+
+
+def flow_of_node(tree: ScenarioTree, node: int) -> FlowOfNode:
+    """What comes or goes at a node; absent where nothing does."""
+    return {"cash_flow": float(tree.cash_flows[node])} if tree.cash_flows[node] else {}
+
+
+class NodeRow(NodeHeading, FlowOfNode):
     """A decision node as a plan's document says it."""
 
     cash_growth: Annotated[NotNegative, "value of cash per unit of today's"]
@@ -219,6 +239,7 @@ class ReviewPolicy:
                 "account": round(float(followed.wealth_before[node]), 8),
                 "before": by_name(followed.before[node] / followed.wealth_before[node]),
                 "after": by_name(followed.holdings[node] / followed.wealth[node]),
+                **flow_of_node(tree, node),
             }
             for node, heading in enumerate(node_headings(self.book, tree))
         ]

@@ -175,6 +175,10 @@ class MeanCVaR(Objective):
         del account
         return replace(self, growth=self.growth[list(leaves)], cash_growth=self.cash_growth[list(leaves)])
 
+    def with_tail(self, weight: float) -> MeanCVaR:
+        """At that weight."""
+        return replace(self, weight=weight)
+
     @property
     def tail(self) -> DrawnTail | None:
         """Its own, where it counts."""

@@ -260,7 +260,8 @@ def _ladder(
 #
 _BY_ROWS = "HIGHS by rows"
 _BEGIN = 2.0
-"""The draws to begin with: times those that a tail has. With fewer the first solution's tail has thousands more."""
+"""The draws to begin with: times what a tail has of the probability. With fewer the first solution's tail has thousands
+more, and with less than a tail has of it the threshold has no end."""
 _ADDED = 300
 """Draws added in a round, at most: the worst."""
 _TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
@@ -297,6 +298,8 @@ class TailRows:
         self._theta = self._threshold + 1
         self._of_draw = np.full(self._leaves * self._draws, -1, dtype=np.int64)
         self._cuts = list[tuple[Vector, int]]()
+        self._blocks = list[sp.csr_array | Vector]()
+        """What the solver was given, to check it by: rows, or the probabilities of a cut."""
         self._share = tail.weight / (1 - tail.level) / self._draws
         self._known = self._node.p if self._leaves == 1 or self._node.ambiguity.is_singleton else None
         """The probabilities where there is no choice of them: then θ is written out in the costs, as a dense row would
@@ -317,6 +320,7 @@ class TailRows:
         none = np.full(len(rules.limits) + len(first.limits), -np.inf)
         held = -self._start.holdings
         lower, upper = (np.concatenate([each, np.zeros(names), [0.0, 0.0]]) for each in columns.bounds(self._epigraphs))
+        lower[self._columns.cash] = 0.0  # at a review nobody may owe what goes out there
         lower[self._threshold :], upper[self._held :] = -np.inf, np.inf
         upper[[epigraph.column for epigraph in self._epigraphs]] = 0.0
         costs = np.zeros(width)
@@ -329,6 +333,7 @@ class TailRows:
         solver = quiet_highs(
             threads=1, primal_feasibility_tolerance=_TAIL_TOLERANCE, dual_feasibility_tolerance=_TAIL_TOLERANCE
         )
+        self._blocks.append(matrix)
         solver.passModel(
             linear_model(
                 costs,
@@ -353,6 +358,33 @@ class TailRows:
         changed = sp.hstack([bought - held, sold + held, rest, held, threshold_and_theta])
         return sp.csr_array(changed), held @ self._start.holdings
 
+    def asks(self, staged: MultistageMandate, start: Position) -> bool:
+        """Ask another weight of the tail, or another set, from where the solver stands: every row that there is holds
+        of any. False, and nothing is changed, where the question is another one, or one of these rows would not hold.
+        """
+        tail, (node,) = staged.utility.tail, staged.branchings
+        own = (self._staged.tree, self._mandate, self._outlook, self._tail.growth, self._start)
+        if tail is None or tail.level != self._tail.level or (node.p != self._node.p).any():
+            return False
+        given = (staged.tree, staged.mandates[0], staged.outlooks[0], tail.growth, start)
+        if any(one is not other for one, other in zip(given, own, strict=True)):
+            return False
+        known = self._leaves == 1 or node.ambiguity.is_singleton
+        if known is (self._known is None) or any(node.ambiguity.excess(q, node.p) > _TAIL_MET for q, _ in self._cuts):
+            return False
+        same, self._staged, self._tail, self._node = tail.weight == self._tail.weight, staged, tail, node
+        if same:
+            return True
+        self._share = tail.weight / (1 - tail.level) / self._draws
+        if self._known is not None:
+            at, entries = self._cut(self._known)
+            self._solver.changeColsCost(len(at), at.astype(np.int32), -entries)
+        for q, row in self._cuts:
+            for column, entry in zip(*(part.tolist() for part in self._cut(q)), strict=True):
+                self._solver.changeCoeff(row, column, entry)
+            self._solver.changeRowBounds(row, 1 - tail.weight, np.inf)
+        return True
+
     def solve(self, limits: Limits) -> Policy:
         """The best policy, checked outside the solver.
 
@@ -368,8 +400,9 @@ class TailRows:
         if (self._of_draw < 0).all():
             begin = held if held.any() else np.ones(len(held))
             losses = -(self._values @ begin)
-            count = int(np.ceil(_BEGIN * (1 - tail.level) * len(losses)))
-            self._add_draws(np.argsort(-losses, kind="stable")[:count])
+            order = np.argsort(-losses, kind="stable")
+            mass = np.cumsum(self._node.p[order // self._draws]) / self._draws
+            self._add_draws(order[: np.searchsorted(mass, _BEGIN * (1 - tail.level) - _TAIL_MET) + 1])
             if self._known is None:
                 self._add_cut(self._node.p)
         for _ in range(_TAIL_ROUNDS):
@@ -401,9 +434,7 @@ class TailRows:
         """By numpy, from the prices of rows: every column but holdings where it is best between bounds that it has, as
         none can be larger than all there is times the most that a draw makes of it.
         """
-        model, found = self._solver.getLp(), self._solver.getSolution()
-        matrix = (model.a_matrix_.value_, model.a_matrix_.index_, model.a_matrix_.start_)
-        rows = sp.csc_array(matrix, shape=(model.num_row_, model.num_col_))
+        model, found, rows = self._solver.getLp(), self._solver.getSolution(), self._matrix()
         low, high, lower, upper = (
             np.array(side) for side in (model.row_lower_, model.row_upper_, model.col_lower_, model.col_upper_)
         )
@@ -469,6 +500,7 @@ class TailRows:
     def _add_rows(self, rows: sp.csr_array, low: float, high: Vector) -> None:
         if count := rows.shape[0]:
             matrix = sp.csr_array(rows)
+            self._blocks.append(matrix)
             starts, at = matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32)
             self._solver.addRows(count, np.full(count, low), high, matrix.nnz, starts, at, matrix.data)
 
@@ -493,17 +525,43 @@ class TailRows:
         columns += [self._of_draw[draws][:, None]]
         at = np.concatenate(columns, axis=1).astype(np.int32)
         starts = (np.arange(count) * at.shape[1]).astype(np.int32)
+        self._blocks.append(
+            sp.csr_array(
+                (left.ravel(), at.ravel(), np.append(starts, at.size)), shape=(count, self._solver.getNumCol())
+            )
+        )
         self._solver.addRows(count, np.ones(count), np.full(count, np.inf), at.size, starts, at.ravel(), np.ravel(left))
 
     def _add_cut(self, q: Vector) -> None:
         """θ ≥ Σ q·value, in the losses of leaves."""
-        drawn, (at, entries) = np.flatnonzero(self._of_draw >= 0), self._leaf_row(q)
-        at = np.concatenate([at, [self._theta], self._of_draw[drawn]])
-        entries = np.concatenate([entries, [1.0], -self._share * q[drawn // self._draws]])
+        at, entries = self._cut(q)
         self._cuts.append((q, self._solver.getNumRow()))
+        self._blocks.append(q)
         kept = entries != 0
         rest = 1 - self._tail.weight
         self._solver.addRow(rest, np.inf, int(kept.sum()), at[kept].astype(np.int32), entries[kept])
+
+    def _cut(self, q: Vector) -> tuple[NDArray[np.int64], Vector]:
+        """The row of a cut: `_leaf_row`, θ where probabilities are chosen, and minus the excesses."""
+        drawn, (at, entries) = np.flatnonzero(self._of_draw >= 0), self._leaf_row(q)
+        theta = [self._theta] if self._known is None else []
+        at = np.concatenate([at, theta, self._of_draw[drawn]]).astype(np.int64)
+        return at, np.concatenate([entries, np.ones(len(theta)), -self._share * q[drawn // self._draws]])
+
+    def _matrix(self) -> sp.csr_array:
+        """The rows that the solver was given."""
+        parts = list[tuple[Vector, NDArray[np.int64], NDArray[np.int64]]]()
+        for one in self._blocks:
+            if isinstance(one, np.ndarray):
+                at, entries = self._cut(one)
+                parts.append((entries, at, np.array([len(at)])))
+            else:
+                parts.append((one.data, one.indices, np.diff(one.indptr)))
+        entries, at, counts = map(np.concatenate, zip(*parts, strict=True))
+        begins = np.concatenate([[0], np.cumsum(counts)])
+        return sp.csr_array(
+            (entries, at.astype(np.int32), begins.astype(np.int32)), shape=(len(counts), self._solver.getNumCol())
+        )
 
     def _followed(self, x: Vector) -> Policy:
         """The policy of the last point, and the program's own residuals and bound by numpy."""
@@ -511,12 +569,41 @@ class TailRows:
         bought, sold = x[:names], x[names : 2 * names]
         policy = policy_from_trades(self._staged, self._start, (bought - sold)[None, :])
         claimed = self._claimed(x)
-        model, found = self._solver.getLp(), self._solver.getSolution()
-        matrix = (model.a_matrix_.value_, model.a_matrix_.index_, model.a_matrix_.start_)
-        rows = sp.csr_array(sp.csc_array(matrix, shape=(model.num_row_, model.num_col_)))
+        model, found, rows = self._solver.getLp(), self._solver.getSolution(), self._matrix()
         sides = [np.array(side) for side in (model.row_lower_, model.row_upper_, model.col_lower_, model.col_upper_)]
         check = linear_check(np.array(model.col_cost_), rows, *sides, x=x, prices=np.array(found.row_dual))
         return replace(policy, solver=_BY_ROWS, canonical=check, claimed=claimed)
+
+
+class TailPolicies:
+    """The best policies of one decision after the other that differ in the weight of the tail or in the set, each
+    checked as `solve_policy` checks it: rows are kept from one to the next, most of all from less weight to more.
+    """
+
+    def __init__(self, start: Position, limits: Limits) -> None:
+        self._start, self._limits = start, limits
+        self._rows: TailRows | None = None
+
+    def solve(self, staged: MultistageMandate) -> Policy:
+        """The best policy.
+
+        Raises:
+            Infeasible: limits conflict at some node.
+            NotSolved: no solver's answer passes the checks.
+        """
+        tail = staged.utility.tail if staged.tree.nodes == 1 else None
+        if tail is None:
+            return solve_policy(staged, self._start, self._limits)
+        staged.mandates[0].refuse_unchosen()
+        try:
+            if self._rows is None or not self._rows.asks(staged, self._start):
+                self._rows = TailRows(staged, self._start, tail)
+            policy = self._rows.solve(self._limits)
+            _refuse_unproved(policy, range(1))
+            return policy
+        except NotSolved:
+            self._rows = None
+            return solve_policy(staged, self._start, self._limits)
 
 
 def _by_cuts(
@@ -624,6 +711,8 @@ def _decided(policy: Policy, limits: Limits) -> Policy:
 def _best_below(policy: Policy, node: int, limits: Limits | None) -> Matrix:
     """(nodes below, N) the best trades from `node` on, coming there by the policy, in units of its account."""
     unit = float(policy.wealth_before[node])
+    if unit <= 0:
+        raise Infeasible(f"infeasible: more is paid out than there is at '{policy.staged.tree.names[node]}'", (), ())
     below = solve_policy(policy.staged.below(node, unit), policy.start_of(node), limits)
     trades: Matrix = (below.bought - below.sold) * unit
     return trades

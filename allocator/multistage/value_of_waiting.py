@@ -122,7 +122,7 @@ def value_of_waiting(
     policies: dict[str, Callable[[], float]] = {}
     if moves is not None:
         policies["averages_once"] = lambda: policy_after_first_trades(beliefs, start, moves, limits).equivalent
-        policies["averages_kept"] = lambda: buy_and_hold_policy(beliefs, start, moves).equivalent
+        policies["averages_kept"] = lambda: _without_debt(buy_and_hold_policy(beliefs, start, moves)).equivalent
     policies |= {
         "static": lambda: solve_policy(staged, start, limits, trading=False).equivalent,
         "idle": lambda: wait_then_trade_policy(staged, start, limits).equivalent,
@@ -134,6 +134,18 @@ def value_of_waiting(
     equivalents["nominal_if_wrong"] = under(nominal, staged.ambiguities)
     axes = robustness_by_axis(flexible, 0, limits, nominal).axes if staged.ambiguities[0].axes else None
     return ValueOfWaiting(equivalents, missing, axes)
+
+
+def _without_debt(policy: Policy) -> Policy:
+    """The policy, which must have in cash what goes out at its nodes.
+
+    Raises:
+        NotSolved: it has not.
+    """
+    node = int(np.argmin(policy.cash))
+    if policy.cash[node] < -1e-6:  # of the account; more than a solver's last digits
+        raise NotSolved(f"what it holds throughout does not pay what goes out at '{policy.staged.tree.names[node]}'")
+    return policy
 
 
 # The policies that it compares, beside the best ones.

@@ -7,7 +7,8 @@ two are held to each other in tests; an answer of either is proved outside of bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -84,6 +85,8 @@ class ProblemData:
     P: sp.csc_array
     A: sp.csc_array
     F: sp.csc_array
+    At: sp.csr_array
+    Ft: sp.csr_array
     q: Vector
     b: Vector
     g: Vector
@@ -125,7 +128,7 @@ class ProblemData:
         curve = self.P @ x
         missed = (np.abs(self.A @ x - self.b), self.low - x, x - self.high, self.F @ x - self.g)
         size = max(1.0, _largest(np.abs(self.b)), _largest(np.abs(self.g)))
-        gradient = curve + self.q + self.A.T @ y + self.F.T @ z
+        gradient = curve + self.q + self.At @ y + self.Ft @ z
         bound = np.where(gradient > 0, self.low, self.high)
         held = np.isfinite(bound)
         dual = max(_largest(np.abs(gradient[~held])), _largest(-z)) / max(1.0, _largest(np.abs(self.q)))
@@ -153,16 +156,27 @@ class QuadraticProgram:
         self.options, self.status = dict(options), ""
         self._solver: Any = None
         self._given: ProblemData | None = None
+        self._made = dict[str, tuple[tuple[Any, ...], Any]]()
 
     def write(
         self, start: Position, outlook: Outlook, mandate: Mandate, trading_price: float = TIE_BREAK
     ) -> ProblemData:
         """The question as numbers; `trading_price` is charged for a unit of wealth traded, beside its costs."""
-        rows, unit, names = mandate.rows, largest_return(outlook), len(mandate.cost_rates)
-        scale = objective_scale(mandate, unit, typical_variance(outlook))
+        rows, risk, names, returns = mandate.rows, outlook.risk, len(mandate.cost_rates), outlook.returns
+        own = (risk.loadings, risk.specific)
+        unit, variance = self._kept(
+            "units", (*own, returns, outlook.cash_returns), lambda: (largest_return(outlook), typical_variance(outlook))
+        )
+        scale = objective_scale(mandate, unit, variance)
         row_units = np.where(rows.looks_at_gains_alone, unit, 1.0)
-        dual = mandate.ambiguity.compiled.linear_dual(outlook.probabilities) if mandate.return_weight else _NO_SET
-        factors = 0 if _is_full(outlook.risk) else outlook.risk.loadings.shape[1]
+        dual = _NO_SET
+        if mandate.return_weight:
+            dual = self._kept(
+                "set",
+                (mandate.ambiguity, outlook.probabilities),
+                lambda: mandate.ambiguity.compiled.linear_dual(outlook.probabilities),
+            )
+        factors = 0 if _is_full(risk) else risk.loadings.shape[1]
         looks = bool(mandate.return_weight) or bool(rows.uses_scenario_returns.any())
         gains = len(outlook.scenarios) if looks else 0
         # holdings, purchases, sales (names each), cash, wealth, costs, factors, gains, and the set's own
@@ -182,14 +196,38 @@ class QuadraticProgram:
         b[:names], b[names] = start.holdings, start.cash
         wealth = np.where(rows.uses_scenario_returns != 0, rows.wealth, 0.0)
         g[: len(rows.labels)] = (rows.limit + wealth) / row_units
-        curve = self._curve(outlook.risk, 2 * mandate.risk_aversion / scale, count)
-        inequalities = self._inequalities(outlook, rows, dual, unit, row_units, gain_price, factors, gains)
+        curve = self._kept("curve", (*own, count), lambda: _matrix(count, self._curve(risk, count)))
+        A, At = self._kept(
+            "equations",
+            (*own, returns, outlook.cash_returns, mandate.cost_rates, gains, len(dual.cost)),
+            lambda: _both_ways(
+                equations, self._equations(outlook, mandate.cost_rates, unit, factors, gains, len(dual.cost))
+            ),
+        )
+        F, Ft = self._kept(
+            "inequalities",
+            (rows, dual.losses, dual.rows, outlook.probabilities, unit, factors, gains),
+            lambda: _both_ways(len(g), self._inequalities(outlook, rows, dual, unit, row_units, factors, gains)),
+        )
+        # of what is kept, the curve is at a price of 1, and so are the losses of the set
+        begin, end = F.indptr[[of_gains.start, of_gains.stop]]
+        numbers, of_losses = F.data.copy(), F.indices[begin:end] >= len(rows.labels)
+        numbers[begin:end][of_losses] *= gain_price
         return ProblemData(
-            _matrix(count, curve),
-            _matrix(equations, self._equations(outlook, mandate.cost_rates, unit, factors, gains, len(dual.cost))),
-            _matrix(len(g), inequalities),
+            _with_numbers(curve, 2 * mandate.risk_aversion / scale * curve.data), A, _with_numbers(F, numbers),
+            At, _with_numbers(Ft, numbers),
             q, b, g, low, high, scale, row_units, len(rows.labels), dual.losses, dual.mean,
         )  # fmt: skip
+
+    def _kept(self, what: str, of: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What was made of the same arrays the last time; else made anew. Where one was changed in place since, the
+        answer is one to another question, and its proof refuses it.
+        """
+        before, made = self._made.get(what, ((), None))
+        if len(before) != len(of) or not all(map(_same, before, of)):
+            made = make()
+            self._made[what] = of, made
+        return made
 
     def _equations(
         self, outlook: Outlook, rates: Vector, unit: float, factors: int, gains: int, of_set: int
@@ -217,11 +255,10 @@ class QuadraticProgram:
         dual: LinearDual,
         unit: float,
         row_units: Vector,
-        gain_price: float,
         factors: int,
         gains: int,
     ) -> list[Columns]:
-        """The rules, rows on gains having W written as 1 − costs; then the set."""
+        """The rules, rows on gains having W written as 1 − costs; then the set, a gain being worth 1."""
         expects, count = rows.uses_scenario_returns != 0, len(rows.labels)
         wealth = -np.where(expects, 0.0, rows.wealth)
         names, in_costs = rows.by_name, np.flatnonzero(expects)
@@ -232,7 +269,7 @@ class QuadraticProgram:
             (np.array([len(in_costs)]), in_costs, rows.wealth[in_costs] * unit / row_units[in_costs]),
             _empty(factors),
         ]
-        losses = -gain_price * dual.losses if len(dual.losses) else np.zeros((0, gains))
+        losses = -dual.losses if len(dual.losses) else np.zeros((0, gains))
         if expects.any():
             own = rows.gains if rows.gains.shape[1] else 0 * rows.expected[:, None]
             on_gains = (np.outer(rows.expected, outlook.probabilities) + own) * unit / row_units[:, None]
@@ -242,17 +279,16 @@ class QuadraticProgram:
             found.append(_nonzero(losses, below=count))
         return [*found, _nonzero(dual.rows, below=count)]
 
-    def _curve(self, risk: FactorRisk, price: float, count: int) -> list[Columns]:
-        """The risk, which is twice its quadratic form."""
+    def _curve(self, risk: FactorRisk, count: int) -> list[Columns]:
+        """The risk at a price of 1; P is twice its quadratic form."""
         names, factors = risk.loadings.shape
         if _is_full(risk):
             covariance = risk.loadings @ risk.loadings.T + np.diag(risk.specific)
-            return [_alike(np.arange(names)[None, :], price * covariance), _empty(count - names)]
+            return [_alike(np.arange(names)[None, :], covariance), _empty(count - names)]
         place, own = np.arange(names)[:, None], 3 * names + 3 + np.arange(factors)[:, None]
         between = _empty(2 * names + 3)
-        prices = np.full((factors, 1), price)
         after = _empty(count - 3 * names - 3 - factors)
-        return [_alike(place, price * risk.specific[:, None]), between, _alike(own, prices), after]
+        return [_alike(place, risk.specific[:, None]), between, _alike(own, np.ones((factors, 1))), after]
 
     def solve(self, at: ProblemData) -> RawSolution | None:
         """Solve what was written; None where PIQP does not say that it did."""
@@ -261,9 +297,7 @@ class QuadraticProgram:
         if before is None or not at.same_pattern(before):
             self._solver = self._fresh()
             self._solver.setup(**named)
-        elif changed := {
-            key: new for key, new in named.items() if not np.array_equal(_numbers(new), _numbers(old[key]))
-        }:
+        elif changed := {key: new for key, new in named.items() if not _same(_numbers(new), _numbers(old[key]))}:
             self._solver.update(**changed)
         status = self._solver.solve()
         self._given, self.status = at, status.name.removeprefix("PIQP_").lower()
@@ -295,6 +329,19 @@ def _matrix(rows: int, blocks: list[Columns]) -> sp.csc_array:
     return sp.csc_array((numbers, at.astype(np.int32), starts), shape=(rows, len(counts)))
 
 
+def _both_ways(rows: int, blocks: list[Columns]) -> tuple[sp.csc_array, sp.csr_array]:
+    """The same, and transposed."""
+    matrix = _matrix(rows, blocks)
+    return matrix, matrix.T
+
+
+def _with_numbers(matrix: Any, numbers: Vector) -> Any:
+    """Other numbers at the same places, which need no looking at."""
+    same = copy(matrix)
+    same.data = numbers
+    return same
+
+
 def _alike(rows: Places, numbers: Matrix) -> Columns:
     """(n, m) columns of as many entries each."""
     at = np.broadcast_to(rows, numbers.shape)
@@ -318,7 +365,10 @@ def _nonzero(matrix: Matrix, there: Matrix | None = None, below: int = 0) -> Col
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one is other or np.array_equal(one, other)
+    """Whether two arrays or numbers are equal; anything else is only the same as itself."""
+    if one is other:
+        return True
+    return isinstance(one, (np.ndarray, float, int)) and type(one) is type(other) and np.array_equal(one, other)
 
 
 def _numbers(of: Any) -> Vector:

@@ -42,11 +42,11 @@ LAWFUL = 1e-9
 
 
 class RowProof:
-    """The rules of a mandate and its risk, transposed once."""
+    """The rows of a mandate's rules and its risk, transposed once: for all mandates of the same rows."""
 
     def __init__(self, mandate: Mandate, risk: FactorRisk) -> None:
         rows = mandate.rows
-        self.mandate, self.risk = mandate, risk
+        self._rows, self._risk = rows, risk
         self._all = sp.csr_array(rows.by_name.T)
         self._loadings = np.ascontiguousarray(risk.loadings.T)
         sizes = np.abs(rows.cash)
@@ -54,19 +54,15 @@ class RowProof:
             sizes = np.maximum(sizes, abs(self._all).max(axis=1).toarray().ravel())
         # a row whose numbers are tiny is held to what it is missed by, not to what its numbers are
         self._allowed = RULE_ALLOWED * np.where(sizes > 0, np.minimum(sizes, 1.0), 1.0)
-        self._own = mandate.risk_aversion * risk.specific
-        # slope x step is where slope·h + own·h² is least; without curvature that is one end or the other
-        self._steps = -1 / (2 * np.maximum(self._own, 1e-290))
         self._looks = bool(rows.uses_scenario_returns.any())
-        self._charge = mandate.marginal_charge(np.zeros(0), risk)
 
     def fits(self, mandate: Mandate, risk: FactorRisk) -> bool:
         """Whether it was laid out for these."""
-        return self.mandate is mandate and self.risk is risk
+        return self._rows is mandate.rows and self._risk is risk
 
     def keeps(self, trade: Trade, outlook: Outlook) -> bool:
         """Whether a trade, wealth before it being 1, keeps every row and holds no less than nothing."""
-        rows = self.mandate.rows
+        rows = self._rows
         used = self._all @ np.concatenate([trade.values, trade.bought, trade.sold]) + rows.cash * trade.cash
         if self._looks:
             used = used + self._weights(outlook) @ outlook.portfolio_returns(trade.values, trade.cash)
@@ -76,21 +72,21 @@ class RowProof:
 
     def _weights(self, outlook: Outlook) -> Matrix:
         """(R, K) what each row makes of the scenarios' gains."""
-        rows = self.mandate.rows
+        rows = self._rows
         weights = np.outer(rows.expected, outlook.probabilities)
         return weights + rows.gains if rows.gains.shape[1] else weights
 
-    def lawful(self, duals: DualValues, outlook: Outlook) -> bool:
-        """Whether the prices prove anything: their signs, and an adversary inside the set."""
-        q = duals.adversary
-        inside = self.mandate.ambiguity.excess(q, outlook.probabilities) <= LAWFUL
-        return bool((duals.rows >= 0).all() and (q >= 0).all() and abs(float(q.sum()) - 1) <= LAWFUL and inside)
-
     def bound(
-        self, start: Position, outlook: Outlook, trade: Trade, duals: DualValues, floor: float = -np.inf
+        self,
+        start: Position,
+        outlook: Outlook,
+        mandate: Mandate,
+        trade: Trade,
+        duals: DualValues,
+        floor: float = -np.inf,
     ) -> float:
         """What no plan's objective can fall below; `floor` is the least price of money to try (science §4.9)."""
-        mandate, rows, rates, prices = self.mandate, self.mandate.rows, self.mandate.cost_rates, duals.rows
+        rows, rates, prices = self._rows, mandate.cost_rates, duals.rows
         aversion, price = mandate.risk_aversion, mandate.cost_price(outlook)
         of_wealth = float(rows.wealth @ prices)
         gains = -mandate.return_weight * duals.adversary
@@ -101,19 +97,22 @@ class RowProof:
         pays = float(gains @ outlook.cash_returns) + float(rows.cash @ prices)
         cash = max(wealth - pays, floor)
         factors = -2 * aversion * (self._loadings @ trade.values)
-        own = self._own
-        loose = gains @ outlook.returns + in_rows - wealth - factors @ self._loadings + self._charge
+        own = aversion * outlook.risk.specific
+        # slope x step is where slope·h + own·h² is least; without curvature that is one end or the other
+        steps = -1 / (2 * np.maximum(own, 1e-290))
+        loose = gains @ outlook.returns + in_rows - wealth - factors @ self._loadings
+        loose = loose + mandate.marginal_charge(np.zeros(0), outlook.risk)
         # a name that would be held as it was has no better price than the one between buying and selling
         pull = loose + 2 * own * start.holdings
         paid, got = cash * (1 + rates) + on_buys, cash * (1 - rates) - on_sells
         position = np.minimum(np.maximum(-pull, got), paid)
         slopes = loose + position
-        at = np.minimum(np.maximum(slopes * self._steps, 0.0), 1.0)
+        at = np.minimum(np.maximum(slopes * steps, 0.0), 1.0)
         less = 0.0
         if at.sum() > 1:
             less = wealth_price(slopes, own)
             slopes = slopes + less
-            at = np.minimum(np.maximum(slopes * self._steps, 0.0), 1.0)
+            at = np.minimum(np.maximum(slopes * steps, 0.0), 1.0)
         traded = np.minimum(paid - position, 0.0) + np.minimum(position - got, 0.0) * start.holdings
         constant = price - float(prices @ rows.limit) - float(position @ start.holdings) - cash * start.cash
         return (
@@ -124,6 +123,13 @@ class RowProof:
             + float(traded.sum())
             + min(-less, 0.0)
         )
+
+
+def lawful(mandate: Mandate, duals: DualValues, outlook: Outlook) -> bool:
+    """Whether the prices prove anything: their signs, and an adversary inside the set."""
+    q = duals.adversary
+    inside = mandate.ambiguity.excess(q, outlook.probabilities) <= LAWFUL
+    return bool((duals.rows >= 0).all() and (q >= 0).all() and abs(float(q.sum()) - 1) <= LAWFUL and inside)
 
 
 _STEP_BACK = 1e-8
@@ -193,12 +199,12 @@ class ParametricSolver:
             _member(duals.adversary, mandate.ambiguity, outlook.probabilities) if looks else outlook.probabilities
         )
         duals = replace(duals, adversary=adversary)
-        if not (layout.keeps(trade, outlook) and layout.lawful(duals, outlook)):
+        if not (layout.keeps(trade, outlook) and lawful(mandate, duals, outlook)):
             return None
         objective = mandate.loss(trade, outlook)
         allowed = GAP_ALLOWED * max(1.0, abs(objective))
         for floor in (-np.inf, duals.cash):  # with cash left its price follows exactly; with none it may be higher
-            gap = objective - layout.bound(start, outlook, trade, duals, floor)
+            gap = objective - layout.bound(start, outlook, mandate, trade, duals, floor)
             if -allowed <= gap <= allowed:
                 return CertifiedSolution(trade.values, trade.cash, objective, gap, str(PIQP))
         return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.book import Book
@@ -69,6 +70,12 @@ class FactorRisk:
         """The same risk over a horizon `years` times as long; variance grows with time."""
         return FactorRisk(self.loadings * np.sqrt(years), self.specific * years, self.source)
 
+    def among(self, names: NDArray[np.bool_]) -> FactorRisk:
+        """The same of all `names`, which are true where it has a row; the others have no risk."""
+        loadings, specific = np.zeros((len(names), self.loadings.shape[1])), np.zeros(len(names))
+        loadings[names], specific[names] = self.loadings, self.specific
+        return FactorRisk(loadings, specific, self.source)
+
     def stressed(self, loadings: float = 1.0, own: float = 1.0, correlation: float = 0.0) -> FactorRisk:
         """The same with loadings and own volatilities so many times as large, and every correlation then that part of
         the way to 1: (1 − ρ)·Ω + ρ·σσ' with σ (N,) the names' volatilities, which it leaves.
@@ -119,13 +126,16 @@ def _from_covariance(book: Book) -> FactorRisk:
 
 def _from_prices(book: Book) -> FactorRisk:
     assert book.price_history is not None
-    history, settings = historical_returns(book.settings, book.price_history), book.settings.risk
+    traded = ~book.untraded
+    history, settings = historical_returns(book.settings, book.price_history.loc[:, traded]), book.settings.risk
     per_year = float(settings.periods_per_year or 0.0)
     words = f"{history.words}; {per_year:g} rows a year"
     if book.foreign_currencies:
         words += f"; currency moves are not in it ({', '.join(book.foreign_currencies)})"
     own = estimate_risk(history.returns, settings, words).over(per_year)
-    return own if history.fully_listed.all() else _with_late_listings(book, own, ~history.fully_listed)
+    if not history.fully_listed.all():
+        own = _with_late_listings(book, book.exposures.loc[traded], own, ~history.fully_listed)
+    return own if traded.all() else own.among(traded)
 
 
 def estimate_risk(returns: Matrix, settings: RiskSection, words: str) -> FactorRisk:
@@ -177,10 +187,10 @@ def _ledoit_wolf(returns: Matrix, settings: RiskSection, words: str) -> FactorRi
     return FactorRisk(loadings, np.full(names, shrinkage * target), source)
 
 
-def _with_late_listings(book: Book, own: FactorRisk, late: NDArray[np.bool_]) -> FactorRisk:
+def _with_late_listings(book: Book, exposures: pd.DataFrame, own: FactorRisk, late: NDArray[np.bool_]) -> FactorRisk:
     """Names without a full history, `late` (N,), load on the equal-weighted average of the others by their beta."""
     columns = ["beta", "idiosyncratic_volatility"]
-    given = book.exposures.loc[late, columns]
+    given = exposures.loc[late, columns]
     if blank := list(given.index[given.isna().any(axis=1)]):
         cure = 'its price history is too short and risk.late_listings = "beta"'
         rules = [f"must not be blank for {name}" for name in blank]
@@ -193,5 +203,5 @@ def _with_late_listings(book: Book, own: FactorRisk, late: NDArray[np.bool_]) ->
     loadings[~late], specific[~late] = own.loadings, own.specific
     loadings[late] = np.outer(beta * float(book.settings.risk.market_volatility or 0.0), direction)
     specific[late] = idiosyncratic**2
-    names = ", ".join(np.array(book.instruments)[late])
+    names = ", ".join(map(str, given.index))
     return FactorRisk(loadings, specific, f"{own.source}; by beta, for want of history: {names}")

@@ -59,7 +59,8 @@ class ScenarioTree:
     `parents` (D,), −1 at a root, of which a forest has several; `probabilities` (D,) given the parent; `beliefs` (D, K)
     about the scenarios at each node. `growth` (D, N) and `cash_growth` (D,) are values at a node per unit of value at
     its parent, before any trade. A leaf hangs on decision node `leaf_parents`, is scenario `leaf_scenarios`, and has
-    the same three: (L,), (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are.
+    the same three: (L,), (L, N), (L,). `names`, `kinds` and `dates` tell people what the nodes are. `flows` (D,) are
+    the cash that comes at a node before any trade, or goes below 0, in units of today's account; None where none does.
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class ScenarioTree:
     leaf_probabilities: Vector
     leaf_growth: Matrix
     leaf_cash_growth: Vector
+    flows: Vector | None = None
 
     @property
     def nodes(self) -> int:
@@ -114,6 +116,24 @@ class ScenarioTree:
             sums[node] += sums[self.parents[node]]
         return sums[self.leaf_parents]
 
+    @property
+    def cash_flows(self) -> Vector:
+        """(D,) the flows, zeros where none comes."""
+        return np.zeros(self.nodes) if self.flows is None else self.flows
+
+    @property
+    def all_flows(self) -> float:
+        """What comes on the way in all, the same to every leaf, as flows are dated."""
+        return float(self.on_path(self.cash_flows)[0])
+
+    @cached_property
+    def to_come(self) -> Vector:
+        """(D,) what later flows are worth at each node: of a node's children all have the same, as they are dated."""
+        worth, flows = np.zeros(self.nodes), self.cash_flows
+        for node in np.flatnonzero(self.parents >= 0)[::-1]:
+            worth[self.parents[node]] = (flows[node] + worth[node]) / self.cash_growth[node]
+        return worth
+
     def since_now(self) -> tuple[Matrix, Vector]:
         """(D, N) and (D,) values at each node per unit of today's."""
         growth, cash = self.growth.copy(), self.cash_growth.copy()
@@ -130,20 +150,24 @@ class ScenarioTree:
                 at.append(child)
         return at, np.flatnonzero(np.isin(self.leaf_parents, at)).tolist()
 
-    def part(self, at: Sequence[int], leaves: Sequence[int]) -> ScenarioTree:
-        """The tree of some decision nodes, the first being its root and parents before children, and some leaves."""
+    def part(self, at: Sequence[int], leaves: Sequence[int], account: float = 1.0) -> ScenarioTree:
+        """The tree of some decision nodes, the first being its root and parents before children, and some leaves, for
+        an account worth so much of today's. What has come at the root is there.
+        """
         at, leaves, place = list(at), list(leaves), np.full(self.nodes, -1)
         place[at] = np.arange(len(at))
         told: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in at) for name in ("names", "kinds", "dates")}
         own = {name: getattr(self, name)[at] for name in ("probabilities", "growth", "cash_growth")}  # copies
         for values in own.values():
             values[0] = 1.0
+        flows = None if self.flows is None else np.concatenate([[0.0], self.flows[at[1:]] / account])
         of_leaves = {name: getattr(self, f"leaf_{name}")[leaves] for name in ("scenarios", *own)}
         return replace(
             self,
             parents=np.concatenate([[-1], place[self.parents[at[1:]]]]).astype(np.int64),
             beliefs=self.beliefs[at],
             leaf_parents=place[self.leaf_parents[leaves]],
+            flows=flows,
             **{f"leaf_{name}": values for name, values in of_leaves.items()},
             **own,
             **told,
@@ -156,10 +180,16 @@ class ScenarioTree:
         parents = [np.where(tree.parents < 0, -1, tree.parents + at) for tree, at in zip(trees, first, strict=True)]
         of_leaves = [tree.leaf_parents + at for tree, at in zip(trees, first, strict=True)]
         joined: dict[str, Any] = {"parents": np.concatenate(parents), "leaf_parents": np.concatenate(of_leaves)}
+        if all(tree.flows is None for tree in trees):
+            joined["flows"] = None
+        else:
+            joined["flows"] = np.concatenate([tree.cash_flows for tree in trees])
         for part in fields(ScenarioTree):
+            if part.name in joined:
+                continue
             every = [getattr(tree, part.name) for tree in trees]
             alike = sum(every, ()) if isinstance(every[0], tuple) else np.concatenate(every)
-            joined.setdefault(part.name, alike)
+            joined[part.name] = alike
         return ScenarioTree(**joined)
 
 
@@ -223,6 +253,7 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
         leaf_probabilities=beliefs[leaf_parents, leaf_scenarios],
         leaf_growth=end[leaf_scenarios] / growth[leaf_parents],
         leaf_cash_growth=cash_end[leaf_scenarios] / cash[leaf_parents],
+        flows=node_flows(book, [state.day for state in states]),
     )
     years = [outlook.years - _years(book, state.day) for state in states]
     outlooks = tuple(
@@ -238,6 +269,12 @@ def build_review_tree(book: Book, outlook: Outlook) -> ReviewTree:
         for i in range(len(states))
     )
     return ReviewTree(tree, outlooks, states, evidence, question)
+
+
+def node_flows(book: Book, days: Sequence[dt.date]) -> Vector | None:
+    """(D,) what `[cash]` says to come at nodes of these days, today's left out, in units of today's account."""
+    at_reviews = book.settings.cash_at_reviews
+    return np.array([at_reviews.get(day, 0.0) for day in days]) / book.value if at_reviews else None
 
 
 _LUNCH = 1e-6
@@ -284,12 +321,24 @@ def _states(book: Book, question: Question | None) -> tuple[NodeEvidence, ...]:
     states = [NodeEvidence("now", "now", as_of, as_of, tuple(dated_signals(book)), -1, 1.0)]
     if question is None:
         return tuple(states)
-    level = range(1)
+    level, ended, flows = [0], list[tuple[NodeEvidence, int]](), book.settings.cash_at_reviews
     for day in book.settings.horizon.reviews:
-        before = len(states)
-        states += [child for at in level for child in _next(question, states[at], at, day)]
-        level = range(before, len(states))
+        found = [child for at in level for child in _next(question, states[at], at, day)]
+        followed = {child.parent for child in found}
+        ended += [(states[at], at) for at in level if at not in followed]
+        level = [*range(len(states), len(states) + len(found))]
+        states += found
+        if day in flows:  # the only ones that are looked at after the last news, for what comes then
+            carried = [_carried(first, states[at], at, day) for first, at in ended]
+            ended = [(first, len(states) + i) for i, (first, _) in enumerate(ended)]
+            states += carried
     return tuple(states)
+
+
+def _carried(first: NodeEvidence, state: NodeEvidence, at: int, day: dt.date) -> NodeEvidence:
+    """A review at which nothing is learnt, the last news having been that of `first`."""
+    name, after = f"{first.name}, silent until {day}", f"after {first.words}"
+    return replace(state, name=name, kind="silent", day=day, parent=at, probability=1.0, about=after)
 
 
 def _next(question: Question, state: NodeEvidence, at: int, day: dt.date) -> Iterator[NodeEvidence]:

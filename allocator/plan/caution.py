@@ -26,6 +26,7 @@ from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.solve import Limits, kept_programs
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
+from allocator.plan.reviews import of_chosen_names
 from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade
@@ -290,6 +291,7 @@ class _Reviewed:
         self._start = Position(book.weights, book.cash / book.value)
         reviews = build_review_tree(book, outlook)
         own = build_multistage_mandate(book, outlook, reviews=reviews)
+        own, _ = of_chosen_names(book, outlook, own, self._start)  # the same at every caution
         self._own = with_hindsight(own, self._start, self._limits)
         self._sets = build_multistage_mandate(cautious, outlook, reviews=reviews).ambiguities
         self.whole = self._sets[0].of_scenarios

@@ -110,29 +110,7 @@ def input_fingerprints(book: Book) -> dict[str, str]:
     """What was written in a book, by section and table: equal where nothing was changed. Left out are dates that pass,
     and what is said on its own: holdings, prices paid and signals.
     """
-    settings = book.settings.model_dump(
-        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True, "ledger": True, "orders": True}
-    )
-    for key in ("return_error_names", *AXES):  # as in plans that were written before there were these keys
-        if settings["robust"][key] is None:
-            del settings["robust"][key]
-    if settings["horizon"]["digestion_months"] in (None, math.inf):  # nor are they digested there
-        del settings["horizon"]["digestion_months"]
-    if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
-        del settings["mandate"]["charge_risk"]
-    mandate = settings["mandate"]
-    few = (mandate["max_names"], mandate["min_position"]) != (None, None)
-    for key in ("no_sales", "no_purchases", "eligible", "bands", "max_names", "min_position", "names_gap"):
-        if mandate[key] in (None, {}) or (key == "names_gap" and not few):
-            del mandate[key]
-    if not book.settings.cash.flow:
-        del settings["cash"]
-    for key in [one for one in ("confirm", "views") if not settings[one]]:
-        del settings[key]
-    settings["trading"]["min_gain_bps"] = settings["trading"]["min_gain_bps"] or 0.0
-    if book.settings.buckets == BucketsSection():
-        del settings["buckets"]
-    found = {name: _digest(section) for name, section in settings.items()}
+    found = {name: _digest(section) for name, section in _settings_written(book).items()}
     tables: dict[str, pd.DataFrame | pd.Series[float] | None] = {
         "exposures.csv": book.exposures,
         "scenario_returns.csv": book.scenario_returns,
@@ -141,15 +119,54 @@ def input_fingerprints(book: Book) -> dict[str, str]:
         "factors.csv": book.factors,
     }
     for name, table in tables.items():
-        if table is not None:
+        if isinstance(table, pd.DataFrame) and table is not book.exposures and table.size > _LARGE:
+            found[name] = _digest_of_numbers(table, json.dumps([*map(str, table.index)]).encode())
+        elif table is not None:
             content = json.loads(table.to_json(date_format="iso", double_precision=15))
             content.pop("source" if table is book.exposures else None, None)
             found[name] = _digest(content)
-    if (prices := book.price_history) is not None:  # a million numbers are not written out to be told apart
-        days, names = prices.index.to_numpy(dtype="datetime64[ns]").tobytes(), json.dumps([*map(str, prices.columns)])
-        numbers = np.ascontiguousarray(prices.to_numpy(dtype=np.float64)).tobytes()
-        found["prices.csv"] = hashlib.sha256(days + names.encode() + numbers).hexdigest()[:16]
+    if (prices := book.price_history) is not None:
+        found["prices.csv"] = _digest_of_numbers(prices, prices.index.to_numpy(dtype="datetime64[ns]").tobytes())
     return found
+
+
+def _settings_written(book: Book) -> dict[str, Any]:
+    """By section, without keys that say nothing: plans that were written before there were these keys are as before."""
+    settings = book.settings.model_dump(
+        mode="json", exclude={"book": {"as_of"}, "horizon": {"reviews"}, "tables": True, "ledger": True, "orders": True}
+    )
+    for key in ("return_error_names", *AXES):
+        if settings["robust"][key] is None:
+            del settings["robust"][key]
+    if settings["horizon"]["digestion_months"] in (None, math.inf):
+        del settings["horizon"]["digestion_months"]
+    if not (book.settings.mandate.charge_risk and "charge_risk" in book.settings.mandate.traits.keys):
+        del settings["mandate"]["charge_risk"]
+    mandate = settings["mandate"]
+    few = (mandate["max_names"], mandate["min_position"]) != (None, None)
+    for key in ("no_sales", "no_purchases", "eligible", "bands", "max_names", "min_position", "names_gap"):
+        if mandate[key] in (None, {}) or (key == "names_gap" and not few):
+            del mandate[key]
+    own = {"flows"} if book.settings.cash.dated else set()
+    settings["cash"] = {key: value for key, value in settings["cash"].items() if key in {"paid_in", "paid_out", *own}}
+    if not (book.settings.cash.flow or own):
+        del settings["cash"]
+    for key in [one for one in ("confirm", "views") if not settings[one]]:
+        del settings[key]
+    settings["trading"]["min_gain_bps"] = settings["trading"]["min_gain_bps"] or 0.0
+    if book.settings.buckets == BucketsSection():
+        del settings["buckets"]
+    return settings
+
+
+_LARGE = 10_000
+"""Entries: so many numbers are not written out to be told apart."""
+
+
+def _digest_of_numbers(table: pd.DataFrame, rows: bytes) -> str:
+    names = json.dumps([*map(str, table.columns)])
+    numbers = np.ascontiguousarray(table.to_numpy(dtype=np.float64)).tobytes()
+    return hashlib.sha256(rows + names.encode() + numbers).hexdigest()[:16]
 
 
 def _digest(content: object) -> str:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from allocator.ambiguity.sets import NodeSetDocument, SetDocument
 from allocator.mandate.return_errors import ReturnErrorDocument
 from allocator.multistage.mandate import OBJECTIVES
-from allocator.multistage.review_policy import ReviewPolicy
+from allocator.multistage.review_policy import FlowOfNode, ReviewPolicy, flow_of_node
 from allocator.optimization.verification import DualCertificate
 from allocator.outlook.outlook import Outlook
 from allocator.plan.plan import Plan
@@ -105,7 +105,7 @@ class Proof(TypedDict):
     ]
 
 
-class _NodeProof(NodeSetDocument):
+class _NodeProof(NodeSetDocument, FlowOfNode):
     parent: Annotated[int, Keywords(minimum=-1)]
     probability: float
     growth: Numbers
@@ -288,6 +288,7 @@ def _node(plan: Plan, reviewed: ReviewPolicy, node: int) -> _NodeProof:
         "probability": float(tree.probabilities[node]),
         "growth": _list(tree.growth[node]),
         "cash_growth": float(tree.cash_growth[node]),
+        **flow_of_node(tree, node),
         "bought": _list(policy.bought[node]),
         "sold": _list(policy.sold[node]),
         "holdings": _list(policy.holdings[node]),

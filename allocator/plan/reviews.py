@@ -29,11 +29,13 @@ from allocator.optimization.conflicts import Move, describe_fix, explain_conflic
 from allocator.optimization.highs import Work
 from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
+from allocator.outlook.scenario_tree import node_flows
 from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
 from allocator.rules import LinearRule, LooserLimit, Rule, RuleId, RuleMeasurement, RuleRows, Trade, one_key_one_limit
 from allocator.rules.rows import Position
+from allocator.settings.reading import dotted_key
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -253,14 +255,26 @@ def _best_policy(book: Book, outlook: Outlook, say: Callable[[str], None]) -> tu
     check_obviously_infeasible(book, outlook)
     staged, start = build_multistage_mandate(book, outlook), Position(book.weights, book.cash / book.value)
     say(f"solving {staged.tree.nodes} decisions")
-    names: FoundNames | None = None
-    if (stated := staged.mandates[0]).few_names is not None:  # of one decision, as the book was checked
-        from allocator.few_names.relaxations import choose_names_or_refuse
+    staged, names = of_chosen_names(book, outlook, staged, start)
+    return _policy(book, staged, start, outlook), names
 
-        gap, limits = book.settings.mandate.names_gap, Limits.of(book)
-        names = choose_names_or_refuse(start, outlook, stated, limits, gap, staged)
-        staged = replace(staged, mandates=(stated.choosing(names.held),))
-    return _policy(staged, start, outlook, Limits.of(book)), names
+
+def of_chosen_names(
+    book: Book, outlook: Outlook, staged: MultistageMandate, start: Position
+) -> tuple[MultistageMandate, FoundNames | None]:
+    """The same question with its names chosen, where few are wanted, and these.
+
+    Raises:
+        Infeasible: no names keep the rules.
+        NotSolved: none were found.
+    """
+    stated, gap = staged.mandates[0], book.settings.mandate.names_gap
+    if stated.few_names is None:
+        return staged, None
+    from allocator.few_names.relaxations import choose_names_or_refuse
+
+    names = choose_names_or_refuse(start, outlook, stated, Limits.of(book), gap, staged)
+    return staged.choosing(names.held), names
 
 
 def _decided(
@@ -321,20 +335,21 @@ def _beginning_with(staged: MultistageMandate, start: Position, moves: Vector, l
         return None
 
 
-def _policy(staged: MultistageMandate, start: Position, outlook: Outlook, limits: Limits) -> Policy:
+def _policy(book: Book, staged: MultistageMandate, start: Position, outlook: Outlook) -> Policy:
     """The best policy, or why there is none.
 
     Raises:
         Infeasible: names the rules in conflict today, or those that a later review cannot keep.
         NotSolved: no answer passes the checks.
     """
+    limits = Limits.of(book)
     try:
         return solve_policy(with_hindsight(staged, start, limits), start, limits)
     except Infeasible:
         today = explain_conflict(start, outlook, staged.mandates[0])
         if today is not None:
             raise today from None
-        raise later_review_conflict(staged, start, limits) from None
+        raise later_review_conflict(book, staged, start, limits) from None
 
 
 # Rules that hold together today and not at every review: which of them, loosened how far, would let them.
@@ -380,9 +395,9 @@ class _RulePosition:
         return labels[0] if len(labels) == 1 else f"{labels[0]} … {labels[-1]}"
 
 
-def later_review_conflict(staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
-    """Why there is no policy although the rules can be kept today: rules without which there would be, each with the
-    least that it must give.
+def later_review_conflict(book: Book, staged: MultistageMandate, start: Position, limits: Limits) -> Infeasible:
+    """Why there is no policy although the rules can be kept today: rules, and what is paid out, without which there
+    would be, each with the least that it must give.
     """
     # what may be wrong, and what wealth is worth, do not decide whether rules can be kept
     plain = replace(without_ambiguity(staged), utility=LinearUtility())
@@ -395,8 +410,43 @@ def later_review_conflict(staged: MultistageMandate, start: Position, limits: Li
         labels.append(place.label)
         if (move := _least(plain, start, limits, place)) is not None:
             moves.append(move)
+    for told_of, move in _payments(book, plain, start, limits):
+        labels += told_of
+        moves.append(move)
     told = "the rules hold together today, and cannot at every review"
+    if labels:
+        told += ": " + ", ".join(f"'{label}'" for label in labels)
     return Infeasible(told, labels, [describe_fix(move, ()) for move in moves], moves=moves)
+
+
+def _payments(
+    book: Book, staged: MultistageMandate, start: Position, limits: Limits
+) -> Iterator[tuple[list[str], Move]]:
+    """What is paid out at reviews without which there would be a policy: each alone, else all of them, with the most
+    that can be paid.
+    """
+    days, home = staged.tree.dates, book.settings.book.currency
+    flows = {str(day): flow for day, flow in book.settings.cash.dated.items()}
+    out = [day for day, flow in flows.items() if flow < 0]
+
+    def works(changed: Sequence[str], step: float) -> bool:
+        paid = {day: flow * max(1 - step, 0.0) if day in changed else flow for day, flow in flows.items()}
+        cash = book.settings.cash.model_copy(update={"flows": paid})
+        other = replace(book, settings=book.settings.model_copy(update={"cash": cash}))
+        found = node_flows(other, days)
+        tree = replace(staged.tree, flows=np.zeros(len(days)) if found is None else found)
+        return _can_be_kept(replace(staged, tree=tree), start, limits)
+
+    groups = [[day] for day in out if works([day], 1.0)]
+    for changed in groups or ([out] if len(out) > 1 and works(out, 1.0) else []):
+        step, move = _SCALE[bisect_left(_SCALE, True, key=lambda step: works(changed, step))], list[LooserLimit]()
+        for day in changed:
+            key, unit = dotted_key("cash", "flows", day), f" {home}"
+            less = LooserLimit(
+                RuleId("paid out", day, key), key, -float(int(-flows[day] * max(1 - step, 0.0))), 1.0, unit
+            )
+            move.append(less)
+        yield [f"{-flows[day]:,.12g} {home} paid out at the first review from {day} on" for day in changed], tuple(move)
 
 
 def _places(staged: MultistageMandate, start: Position) -> Iterator[_RulePosition]:

@@ -16,7 +16,13 @@ from allocator.ambiguity.sets import PROBABILITY_SHIFT, Ambiguity
 from allocator.book.book import Book
 from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.conflicts import RelaxedLimits, describe_fix, explain_conflict, relax_by_tier
+from allocator.optimization.conflicts import (
+    RelaxedLimits,
+    describe_fix,
+    explain_conflict,
+    has_tiers,
+    relax_by_tier,
+)
 from allocator.optimization.resolve import ParametricSolver
 from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
 from allocator.optimization.verification import DualCertificate, best_dual_certificate
@@ -141,11 +147,22 @@ def chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook)
     """
     if stated.few_names is None:
         return None
-    from allocator.few_names.relaxations import choose_names_or_refuse
+    from allocator.few_names.feasibility import names_by_priority
+    from allocator.few_names.relaxations import choose_names, choose_names_or_refuse
 
-    given = relax_by_tier(start, outlook, stated)
+    given, gap, limits = relax_by_tier(start, outlook, stated), book.settings.mandate.names_gap, Limits.of(book)
     held = stated if given is None else given.with_limits(stated)
-    return choose_names_or_refuse(start, outlook, held, Limits.of(book), book.settings.mandate.names_gap)
+    if has_tiers(stated):
+        if (found := choose_names(start, outlook, held, limits, gap)) is not None:
+            return found
+        # rules give way to whole names, too, where fractions of them would keep more
+        if (names := names_by_priority(start, outlook, stated)) is not None:
+            chosen = stated.choosing(names)
+            if (given := relax_by_tier(start, outlook, chosen)) is not None:
+                held = given.looser(_ROOM[1]).with_limits(chosen).choosing(None)
+        else:
+            held = stated.without_priorities
+    return choose_names_or_refuse(start, outlook, held, limits, gap)
 
 
 def with_chosen_names(stated: Mandate, book: Book, start: Position, outlook: Outlook) -> Mandate:

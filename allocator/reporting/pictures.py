@@ -52,6 +52,21 @@ CHARTS: Mapping[str, tuple[str, tuple[tuple[str, Chart], ...]]] = {
             ("What is gained over no trade, by what may be traded, bps", stress_charts.gain_by_turnover),
         ),
     ),
+    "allocator.backtest": (
+        "Backtest",
+        (
+            ("What each account has gained, after costs", return_charts.accounts_through_time),
+            ("How far it is below its highest value so far", return_charts.drawdowns_through_time),
+        ),
+    ),
+    "allocator.trial": (
+        "Trial",
+        (
+            ("Certainty equivalent above the nominal tree's, bps", stress_charts.equivalents_by_cell),
+            ("Mean of the worst tenth above the nominal tree's, bps", stress_charts.worst_deciles_by_cell),
+            ("What the rule about the default looks at, bps", stress_charts.bounds_by_caution),
+        ),
+    ),
     "allocator.stress": (
         "Stress",
         (

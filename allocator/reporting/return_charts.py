@@ -1,11 +1,25 @@
-"""Charts of scenario returns, name by name: of `returns --json`."""
+"""Charts of returns: of names in each scenario, of `returns --json`; of accounts through time, of `backtest --json`."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from allocator.reporting.charts import PERCENT, SERIES, Column, Series, Spec, grid, largest, stacked_bars
+from allocator.reporting.charts import (
+    NARROW,
+    PERCENT,
+    SERIES,
+    Column,
+    Line,
+    Series,
+    Spec,
+    grid,
+    largest,
+    lines,
+    month_ticks,
+    stacked_bars,
+)
 
 
 def returns_by_scenario(returns: Mapping[str, Any], *, width: int) -> Spec | None:
@@ -34,3 +48,31 @@ def drivers_of_expected_return(returns: Mapping[str, Any], *, width: int) -> Spe
         for i, key in enumerate(keys)
     ]
     return stacked_bars([row["instrument"] for row in kept], parts, width, PERCENT)
+
+
+_MOST_POINTS = 260
+"""Of a line: more rows are drawn thinner, the last among them."""
+
+
+def accounts_through_time(backtest: Mapping[str, Any], *, width: int) -> Spec | None:
+    """What each policy's account has gained since the start."""
+    days = [dt.date.fromisoformat(day) for day in backtest["dates"]]
+    every = -(-len(days) // _MOST_POINTS)
+    kept = [*reversed(range(len(days) - 1, -1, -every))]
+    starts = {one["policy"]: one["start"] for one in backtest["policies"]}
+    drawn = [
+        Line(name, SERIES[i % len(SERIES)], [(float(days[t].toordinal()), values[t] / starts[name] - 1) for t in kept])
+        for i, (name, values) in enumerate(backtest["values"].items())
+    ]
+    return lines(drawn, width, PERCENT, ticks=month_ticks(days[0], days[-1], 3 if width < NARROW else 7))
+
+
+def drawdowns_through_time(backtest: Mapping[str, Any], *, width: int) -> Spec | None:
+    """How far each policy's account is below its highest value so far."""
+    fallen = dict[str, list[float]]()
+    for one in backtest["policies"]:
+        highest, fallen[one["policy"]] = one["start"], []
+        for value in backtest["values"][one["policy"]]:
+            highest = max(highest, value)
+            fallen[one["policy"]].append(one["start"] * value / highest)
+    return accounts_through_time({**backtest, "values": fallen}, width=width)

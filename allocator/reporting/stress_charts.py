@@ -1,4 +1,4 @@
-"""Charts of a plan under stress, of `stress --json`, and of frontiers, of `frontier --json`."""
+"""Charts of a plan under stress, of `stress --json`, of frontiers, of `frontier --json`, and of `trial --json`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from allocator.reporting.charts import (
     PERCENT,
     SERIES,
     TEXT,
+    Column,
     Line,
     Marks,
     Rows,
@@ -25,6 +26,7 @@ from allocator.reporting.charts import (
     Unit,
     diverging,
     framed,
+    grid,
     grouped_bars,
     largest,
     layer,
@@ -290,3 +292,52 @@ def _by_fraction(drawn: Sequence[Line], down: Mapping[float, str], unit: Unit, w
     xs = [x for one in drawn for x, _ in one.points]
     ticks = {at: PERCENT.text(at) for at in ticks_between(min(xs), max(xs), 6)}
     return lines(drawn, width, unit, ticks=ticks, down=down, title=title)
+
+
+# Of a trial.
+#
+def equivalents_by_cell(trial: Mapping[str, Any], *, width: int) -> Spec | None:
+    """Each policy's certainty equivalent above the nominal tree's, in bps, a column a cell."""
+    return _beside_nominal(trial, "above_nominal_bps", width)
+
+
+def worst_deciles_by_cell(trial: Mapping[str, Any], *, width: int) -> Spec | None:
+    """The same of the mean of the worst tenth of the worlds."""
+    return _beside_nominal(trial, "worst_decile_above_nominal_bps", width)
+
+
+def _beside_nominal(trial: Mapping[str, Any], key: str, width: int) -> Spec | None:
+    cells = trial["cells"][:_MOST_CELLS]
+    if not cells:
+        return None
+    columns = [Column(_heading_of(one), [row[key] for row in one["policies"][1:]]) for one in cells]
+    return grid([row["policy"] for row in cells[0]["policies"][1:]], columns, width, BPS.text)
+
+
+_MOST_CELLS = 7
+
+
+def _heading_of(cell: Mapping[str, Any]) -> str:
+    other = ", other" if cell["worlds"] == "other" else ""
+    return f"strength {cell['strength']:g}, share {cell['announcement_share']:g}{other}"
+
+
+def bounds_by_caution(trial: Mapping[str, Any], *, width: int) -> Spec | None:
+    """What the rule looks at, by caution: the most that it may lose and the least that it helps, over all shares."""
+    if not trial["rule"]:
+        return None
+    axes = dict.fromkeys(row["axis"] for row in trial["rule"])
+    told = (("lost at most", "lost_at_most_bps", max), ("helped at least", "helped_at_least_bps", min))
+    drawn = [
+        Line(
+            f"{axis}, {name}",
+            SERIES[i],
+            [(row["caution"], worst(row[key])) for row in trial["rule"] if row["axis"] == axis],
+        )
+        for i, (axis, (name, key, worst)) in enumerate((axis, one) for axis in axes for one in told)
+    ]
+    across = {0.0: "helps above this", 15.0: "loses no more than this"}
+    return lines(drawn, width, BPS, ticks={at: f"{at:g}" for at in _CAUTIONS}, across=across, title="caution")
+
+
+_CAUTIONS = (0.2, 0.4, 0.6, 0.8, 1.0)

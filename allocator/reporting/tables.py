@@ -466,6 +466,62 @@ _GAPS: _Keys = [
 ]  # fmt: skip
 
 
+# Of a backtest.
+#
+def backtest_tables(backtest: _Row) -> Tables:
+    """What `backtest --json` holds: measures by policy, the accounts by row, and what was traded."""
+    accounts = [{"date": day, "values": {name: row[t] for name, row in backtest["values"].items()}}
+                for t, day in enumerate(backtest["dates"])]  # fmt: skip
+    measures, policies = _wide(backtest["policies"], "measures", "number")
+    measures = [(key, name.replace("_", " "), unit) for key, name, unit in measures]
+    values, accounts = _wide(accounts, "values", "money")
+    return _present({
+        "policies": _table("Every account after costs", [*_POLICIES, *measures], policies),
+        "accounts": _table("Value by row", [("date", "date", "date"), *values], accounts),
+        "events": _table("What was traded", _EVENTS, backtest["events"]),
+    })  # fmt: skip
+
+
+_POLICIES: _Keys = [
+    ("policy", "policy", "word"), ("start", "start", "money"), ("gains", "gains", "money"), ("costs", "costs", "money"),
+    ("end", "end", "money"), ("turnover_a_year", "turnover a year", "fraction"),
+    ("costs_a_year_bps", "costs a year", "bps"), ("orders", "orders", "number"),
+]  # fmt: skip
+_EVENTS: _Keys = [
+    ("date", "date", "date"), ("policy", "policy", "word"), ("event", "event", "word"),
+    ("instrument", "instrument", "word"), ("orders", "orders", "number"), ("bought", "bought", "money"),
+    ("sold", "sold", "money"), ("costs", "costs", "money"),
+]  # fmt: skip
+
+
+# Of a trial.
+#
+def trial_tables(trial: _Row) -> Tables:
+    """What `trial --json` holds: each policy in each cell, and the rule about the default caution."""
+    policies = [{"cell": cell["cell"], **row} for cell in trial["cells"] for row in cell["policies"]]
+    rule = [
+        {**row, "most": max(row["lost_at_most_bps"]), "least": min(row["helped_at_least_bps"])} for row in trial["rule"]
+    ]
+    return _present({
+        "policies": _table("What each policy makes of each cell", _OF_CELLS, policies),
+        "rule": _table("The rule about the default caution", _RULE, rule, "Over all true announcement shares."),
+    })  # fmt: skip
+
+
+_OF_CELLS: _Keys = [
+    ("cell", "cell", ""), ("policy", "policy", ""), ("certainty_equivalent", "certainty equivalent", "fraction"),
+    ("worst_decile", "worst tenth", "fraction"), ("mean_return", "mean", "fraction"), ("regret", "regret", "fraction"),
+    ("turnover", "turnover", "fraction"), ("months_to_adapt", "months to adapt", "number"),
+    ("truth_inside", "truth inside", "fraction"), ("above_nominal_bps", "above the nominal tree", "bps"),
+    ("low_bps", "from", "bps"), ("high_bps", "to", "bps"),
+    ("worst_decile_above_nominal_bps", "worst tenth above it", "bps"), ("p", "p, corrected", "number"),
+]  # fmt: skip
+_RULE: _Keys = [
+    ("axis", "axis", "word"), ("caution", "caution", "number"), ("most", "lost at most", "bps"),
+    ("least", "helped at least", "bps"), ("passes", "passes", ""),
+]  # fmt: skip
+
+
 OF_FORMAT = {
     "allocator.plan/2": plan_tables,
     "allocator.beliefs/2": belief_tables,
@@ -473,5 +529,7 @@ OF_FORMAT = {
     "allocator.outlook/1": outlook_tables,
     "allocator.stress/2": stress_tables,
     "allocator.frontier/1": frontier_tables,
+    "allocator.backtest/1": backtest_tables,
+    "allocator.trial/1": trial_tables,
 }
 """The tables of each document, by its format."""

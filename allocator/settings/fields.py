@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A weight, share or probability from 0 to 1; 12 % is 0.12."""
@@ -26,6 +27,19 @@ def _within_calendar(day: dt.date) -> dt.date:
 
 Day = Annotated[dt.date, AfterValidator(_within_calendar)]
 """A date that leaves room for the decades we look ahead; one beyond it is a slip of the pen."""
+ISO_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+
+def _named_day(key: str) -> str:
+    try:
+        day = dt.date.fromisoformat(key if re.fullmatch(ISO_DAY, key) else "")
+    except ValueError:
+        raise ValueError("must be a day such as 2026-11-20; correct the key") from None
+    return _within_calendar(day).isoformat()
+
+
+DayKey = Annotated[str, Field(pattern=rf"^{ISO_DAY}$"), BeforeValidator(_named_day)]
+"""A key that is a day."""
 
 
 class SettingsSection(BaseModel):

@@ -162,6 +162,18 @@ def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
     return settings_from(document, source="--set")
 
 
+def settings_on(settings: Settings, as_of: dt.date) -> Settings:
+    """The same settings on another day, with the reviews that are still ahead of it.
+
+    Raises:
+        BadInput: the day is against another key.
+    """
+    document = settings.model_dump(exclude_unset=True)
+    document["book"]["as_of"] = as_of
+    _let_pass(document, as_of)
+    return settings_from(document)
+
+
 def _document(text: str, source: str) -> dict[str, Any]:
     try:
         document: dict[str, Any] = tomllib.loads(text)
@@ -361,7 +373,10 @@ def _with_days(document: Mapping[str, Any]) -> dict[str, Any]:
 
     def part(key: str, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: part(str(name), inner) for name, inner in value.items()}
+            return {
+                name.isoformat() if type(name) is dt.date else name: part(str(name), inner)
+                for name, inner in value.items()
+            }
         if isinstance(value, list | tuple):
             return [part(key, inner) for inner in value]
         return day(value) if key in _DAY_KEYS else value
@@ -446,7 +461,7 @@ _SECRET_KEY = re.compile("passw|passphrase|(^|_)pass$|pwd|secret|(^|_)token$", r
 
 
 def _breach(item: Any, source: str) -> Breach:
-    place = tuple(str(part) for part in item["loc"])
+    place = tuple(str(part) for part in item["loc"] if part != "[key]")
     if place[0] in ("groups", "tables"):
         place = place[:2] + place[3:]  # without the kind of group or table, which the user did not write
     elif place[:2] == ("orders", "columns"):

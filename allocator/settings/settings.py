@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from allocator.errors import closest_name
 from allocator.outlook.efficiency_model_settings import HYPOTHESES, REGIMES, ModelSection
-from allocator.settings.fields import BasisPoints, Day, Fraction, NonNegative, Positive, SettingsSection
+from allocator.settings.fields import BasisPoints, Day, DayKey, Fraction, NonNegative, Positive, SettingsSection
 from allocator.settings.mandate import MandateSection
 from allocator.settings.mandate import WeightRange as WeightRange  # noqa: PLC0414  # the mandate reads it from here
 from allocator.settings.stress import ShockSection, StressSection
@@ -112,11 +113,20 @@ class CashSection(SettingsSection):
     paid_out: NonNegative = Field(
         default=0.0, le=1e15, description="leaves; what cash does not cover is sold for, as a rule like any other"
     )
+    flows: dict[DayKey, Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="what arrives later by day, or leaves below 0: at the first of horizon.reviews from that day on",
+    )
 
     @property
     def flow(self) -> float:
         """What arrives, less what leaves."""
         return self.paid_in - self.paid_out
+
+    @property
+    def dated(self) -> dict[dt.date, float]:
+        """What arrives later by its day, but nothing."""
+        return {dt.date.fromisoformat(day): flow for day, flow in sorted(self.flows.items()) if flow}
 
 
 DAYS_A_YEAR = 365.25
@@ -523,6 +533,15 @@ class Settings(SettingsSection):
     def months(self) -> float:
         """The same in months."""
         return self.horizon.months if self.horizon.until is None else self.years * 12
+
+    @property
+    def cash_at_reviews(self) -> dict[dt.date, float]:
+        """What arrives at each review in the book's currency, but nothing."""
+        found, reviews = dict[dt.date, float](), self.horizon.reviews
+        for day, flow in self.cash.dated.items():
+            if ahead := [review for review in reviews if review >= day]:  # as the book was checked
+                found[ahead[0]] = found.get(ahead[0], 0.0) + flow
+        return {review: flow for review, flow in found.items() if flow}
 
     @property
     def hypotheses(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -23,23 +23,28 @@ from allocator.mandate.mandate import Mandate, no_trade
 from allocator.multistage.mandate import MultistageMandate, build_multistage_mandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.solve import (
+    TailPolicies,
     buy_and_hold_policy,
     policy_after_first_trades,
-    solve_policy,
     with_hindsight,
 )
 from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.elastic import ElasticProgram
+from allocator.optimization.resolve import CertifiedSolution
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import build_review_tree
 from allocator.plan.caution import at_full_caution
 from allocator.plan.plan import Figures, return_figures
+from allocator.plan.reviews import of_chosen_names
 from allocator.plan.targets import solve_certified, with_chosen_names
 from allocator.presentation import ByName, Keywords, NotNegative, OutlookHeading, Probability, Row
 from allocator.rules import Trade, Turnover
 from allocator.rules.rows import Position, round_loosened
-from allocator.stress_testing.reoptimization import PlanProblem, Reoptimizer, UnsolvedProblem
+from allocator.stress_testing.reoptimization import Answer, PlanProblem, Reoptimizer, UnsolvedProblem
+
+if TYPE_CHECKING:
+    from allocator.few_names.search import FoundNames
 
 POINTS = 30
 OF_RISK = ("risk_aversion", "relative_risk_aversion", "cvar_weight")
@@ -347,14 +352,21 @@ class _OnePeriod:
         self.held = replace(no_trade(book), values=book.weights, cash=book.cash / book.value, value_before=1.0)
         whole = ambiguity_set(at_full_caution(book), self.outlook) if book.settings.question else self.mandate.ambiguity
         self.cautious, self._limits = self.mandate.wanting(ambiguity=whole), Limits.of(book)
+        self._at = {None: self.mandate, 0.0: self.mandate.wanting(ambiguity=Singleton()), 1.0: self.cautious}
         self._answers = Reoptimizer(PlanProblem(self.start, self.outlook, self.mandate, self._limits))
 
     def best(self, mandate: Mandate, outlook: Outlook | None = None) -> Trade | UnsolvedProblem:
         """The best trade, proved, or why there is none."""
-        answer = self._answers.solve(outlook or self.outlook, mandate)
-        if isinstance(answer, UnsolvedProblem):
-            return answer
-        return trade_of_solution(self.start, mandate, answer.holdings, 1.0)
+        answer = self.answer(mandate, outlook)
+        return answer if isinstance(answer, UnsolvedProblem) else self.trade(answer)
+
+    def answer(self, mandate: Mandate, outlook: Outlook | None = None) -> Answer:
+        """The same as it was found."""
+        return self._answers.solve(outlook or self.outlook, mandate)
+
+    def trade(self, answer: CertifiedSolution) -> Trade:
+        """What leads to it."""
+        return trade_of_solution(self.start, self.mandate, answer.holdings, 1.0)
 
     def plan(self) -> Trade:
         """The book's targets, or an error that says what stands in their way."""
@@ -376,10 +388,7 @@ class _OnePeriod:
 
     def loss(self, trade: Trade, part: float | None = None) -> float:
         """By the book's objective, or with its set at a part of the whole."""
-        own = self.mandate if part is None else self.cautious
-        if part is not None:
-            own = own.wanting(ambiguity=Singleton() if part == 0 else own.ambiguity)
-        return own.loss(trade, self.outlook)
+        return self._at[part].loss(trade, self.outlook)
 
     def today(self, trade: Trade) -> Trade:
         """What is traded today."""
@@ -398,15 +407,16 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
     is (Cohon 1978, the non-inferior set estimation).
     """
     mandate, risk = asked.mandate, asked.outlook.risk
-    careless = mandate.wanting(risk_aversion=0.0)
-    lost, known = list[tuple[float, Trade | UnsolvedProblem]](), list[tuple[float, float, float, Trade]]()
+    lost = list[tuple[float, Trade | UnsolvedProblem]]()
+    known = list[tuple[float, float, float, CertifiedSolution]]()
 
-    def solved(aversion: float) -> tuple[float, float, float, Trade] | None:
-        found = asked.best(mandate.wanting(risk_aversion=aversion))
+    def solved(aversion: float) -> tuple[float, float, float, CertifiedSolution] | None:
+        found = asked.answer(mandate.wanting(risk_aversion=aversion))
         if isinstance(found, UnsolvedProblem):
             lost.append((aversion, found))
             return None
-        return aversion, risk.variance(found.values), -careless.loss(found, asked.outlook), found
+        variance = risk.variance(found.holdings)
+        return aversion, variance, aversion * variance - found.objective, found
 
     ends = (solved((mandate.risk_aversion or 1.0) * _HIGHEST / 2**halved) for halved in range(_HALVINGS + 1))
     known = [one for one in (next(filter(None, ends), None), solved(0.0)) if one is not None]
@@ -427,7 +437,7 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
             straight.add(low[0])  # nothing is better than what lies between the two
         else:
             known.insert(at + 1, found)
-    return [*lost, *((one[0], one[3]) for one in known)]
+    return [*lost, *((one[0], asked.trade(one[3])) for one in known)]
 
 
 class _OverReviews:
@@ -440,7 +450,10 @@ class _OverReviews:
     def __init__(self, book: Book) -> None:
         self.outlook, self.start = build_outlook(book), Position(book.weights, book.cash / book.value)
         self._book, self._limits, self._reviews = book, Limits.of(book), build_review_tree(book, self.outlook)
-        self._own = self._staged(book)
+        self._names: FoundNames | None = None
+        self._own, self._tails = self._staged(book), TailPolicies(self.start, self._limits)
+        if self._own.tree.nodes == 1 and self._own.utility.tail is not None:
+            self.points = POINTS
         full = at_full_caution(book) if book.settings.question else book
         self._sets = build_multistage_mandate(full, self.outlook, reviews=self._reviews).ambiguities
         self.mandate, self._around = self._own.mandates[0], self._own.around
@@ -453,11 +466,15 @@ class _OverReviews:
 
     def _staged(self, book: Book) -> MultistageMandate:
         own = build_multistage_mandate(book, self.outlook, reviews=self._reviews)
+        if self._names is None:  # those of the book, at every aversion and caution
+            own, self._names = of_chosen_names(book, self.outlook, own, self.start)
+        else:
+            own = own.choosing(self._names.held)
         return with_hindsight(own, self.start, self._limits)
 
     def _solved(self, staged: MultistageMandate) -> Policy:
         """The policy, risk on the way being charged first around the one before."""
-        policy = solve_policy(replace(staged, around=self._around), self.start, self._limits)
+        policy = self._tails.solve(replace(staged, around=self._around))
         self._around = policy.around
         return policy
 
@@ -480,11 +497,15 @@ class _OverReviews:
         spread = _WEIGHED[key]
         stated = float(getattr(wanted, key) or 1.0)
         found = list[tuple[float, Policy | UnsolvedProblem]]()
-        steps = np.linspace(1.0, 0.0, points) if spread is None else stated * np.geomspace(spread, 1 / spread, points)
+        steps = np.linspace(0.0, 1.0, points) if spread is None else stated * np.geomspace(spread, 1 / spread, points)
         for at in (float(f"{step:.2g}") for step in steps):  # a power of few digits is an exact cone
-            settings = self._book.settings.model_copy(update={"mandate": wanted.model_copy(update={key: at})})
-            found.append((at, self._tried(self._staged(replace(self._book, settings=settings)))))
-        return key, found
+            if (weighed := self._own.utility.with_tail(at)) is not None:
+                staged = replace(self._own, utility=weighed)
+            else:
+                settings = self._book.settings.model_copy(update={"mandate": wanted.model_copy(update={key: at})})
+                staged = self._staged(replace(self._book, settings=settings))
+            found.append((at, self._tried(staged)))
+        return key, sorted(found, key=lambda one: -one[0])
 
     def guarded(self, answer: float, regime: float) -> Policy | UnsolvedProblem:
         """The best at so much of the whole radius about each axis."""

@@ -48,15 +48,22 @@ def say_nothing(_: str) -> None:
 
 
 def parallel_map(
-    make: Callable[[], Work[T, R]], items: Sequence[T], *, jobs: int = 1, say: Say = say_nothing, what: str = "draws"
+    make: Callable[[], Work[T, R]],
+    items: Sequence[T],
+    *,
+    jobs: int = 1,
+    say: Say = say_nothing,
+    what: str = "draws",
+    at_once: int | None = None,
 ) -> tuple[list[R | None], bool]:
-    """`make()` of all items, AT_ONCE at a time: results in their order, None where Ctrl-C came before; whether it came.
+    """`make()` of all items, `at_once` or AT_ONCE of them together: results in their order, None where Ctrl-C came
+    before; whether it came.
 
     It runs once a process, and goes there by pickle, as items and results do. `say` is told how many are done. Results
     may not be None. Work is given the same items together however many `jobs` there are, so that results are the same.
     Where a process ends by itself, what is left is worked on in this one.
     """
-    kept = _KeptResults[T, R](items, say, what)
+    kept = _KeptResults[T, R](items, say, what, at_once or AT_ONCE)
     try:
         work = make()
         _work_here(work, kept, inf if jobs == 1 else ALONE_SECONDS)
@@ -74,12 +81,13 @@ def parallel_map(
 class _KeptResults(Generic[T, R]):
     """What is done of the items; says how many, ten times a second at most."""
 
-    def __init__(self, items: Sequence[T], say: Say, what: str) -> None:
+    def __init__(self, items: Sequence[T], say: Say, what: str, at_once: int) -> None:
         self.items, self._say, self._what, self._last, self._done = items, say, what, 0.0, 0
+        self.at_once = at_once
         self.results: list[R | None] = [None] * len(items)
 
     def left(self) -> list[int]:
-        """The indices of what is not done: whole groups of AT_ONCE items."""
+        """The indices of what is not done: whole groups of `at_once` items."""
         return [i for i, result in enumerate(self.results) if result is None]
 
     def keep(self, indices: Sequence[int], results: Sequence[R]) -> None:
@@ -95,17 +103,17 @@ class _KeptResults(Generic[T, R]):
 def _work_here(work: Work[T, R], kept: _KeptResults[T, R], seconds: float = inf) -> None:
     """Work in this process on what is left, to the end or for some seconds."""
     began, left = time.monotonic(), kept.left()
-    for at in range(0, len(left), AT_ONCE):
+    for at in range(0, len(left), kept.at_once):
         if time.monotonic() - began > seconds:
             return
-        some = left[at : at + AT_ONCE]
+        some = left[at : at + kept.at_once]
         kept.keep(some, work([kept.items[i] for i in some]))
 
 
 def _work_in_processes(make: Callable[[], Work[T, R]], kept: _KeptResults[T, R], jobs: int) -> None:
     """Work in `jobs` processes on what is left; a process is started afresh, so that no thread is forked."""
     left = kept.left()
-    batches = iter([left[at : at + AT_ONCE] for at in range(0, len(left), AT_ONCE)])
+    batches = iter([left[at : at + kept.at_once] for at in range(0, len(left), kept.at_once)])
     running: dict[Future[list[R]], list[int]] = {}
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start_worker, initargs=(make,)) as pool:
         try:
@@ -218,14 +226,17 @@ class Reoptimizer:
         """The proved answers, or why there is none."""
         return [self.solve(outlook, self._problem.mandate) for outlook in outlooks]
 
-    def solve(self, outlook: Outlook, mandate: Mandate) -> Answer:
-        """The proved answer to the plan's question under another outlook and mandate, or why there is none."""
+    def solve(self, outlook: Outlook, mandate: Mandate, start: Position | None = None) -> Answer:
+        """The proved answer to the plan's question under another outlook and mandate, from its start or another; or why
+        there is none.
+        """
         if _left_out(outlook, mandate):
             return UnsolvedProblem("BadMandate", LEFT_OUT)
-        return self._fast.solve(self._problem.start, outlook, mandate) or self._long_way(outlook, mandate)
+        start = start or self._problem.start
+        return self._fast.solve(start, outlook, mandate) or self._long_way(start, outlook, mandate)
 
-    def _long_way(self, outlook: Outlook, mandate: Mandate) -> Answer:
-        start, limits = self._problem.start, self._problem.limits
+    def _long_way(self, start: Position, outlook: Outlook, mandate: Mandate) -> Answer:
+        limits = self._problem.limits
         try:
             program = self._compiled(outlook, mandate)
             trade, _, certificate = solve_certified(program, start, outlook, mandate, limits)

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
@@ -27,7 +28,7 @@ from allocator.presentation import ByName, Count, NotNegative, Probability, Roun
 from allocator.rules import Trade
 from allocator.rules.builder import group_shares
 from allocator.rules.rows import Position
-from allocator.settings.settings import DAYS_A_YEAR
+from allocator.settings.settings import DAYS_A_YEAR, CashSection
 from allocator.settings.stress import ShockSection, Sign
 from allocator.stress_testing.reoptimization import Say, say_nothing
 from allocator.stress_testing.shocked_book import ShockedBook, apply_shock, shock_library, shocked_risk
@@ -41,22 +42,25 @@ from allocator.types import Matrix, Vector
 
 
 def reoptimized_after_shock(
-    owned: Book, after: ShockedBook, compiled: Callable[[Outlook, Mandate], Program] = Program
+    owned: Book,
+    after: ShockedBook,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    held: NDArray[np.bool_] | None = None,
 ) -> tuple[Trade, Vector] | str:
     """The trade of who owns that book after the shock, and its gains (K,) from then to the horizon as fractions of what
-    it was worth after the shock; or why there is none.
+    it was worth after the shock; or why there is none. A tree is asked with `held` names (N,), where few are wanted.
     """
     try:
         if not owned.settings.uses_tree:
             start = Position(owned.weights, owned.cash / owned.value)
             trade = solve_targets(owned, start, after.outlook, after.mandate, Limits.of(owned), compiled).target
             return trade, trade.gains(after.outlook)
-        return _reoptimized_tree(owned, after)
+        return _reoptimized_tree(owned, after, held)
     except (BadMandate, Infeasible, NotSolved, OutOfTime) as error:
         return str(error)
 
 
-def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] | str:
+def _reoptimized_tree(owned: Book, after: ShockedBook, held: NDArray[np.bool_] | None) -> tuple[Trade, Vector] | str:
     """The same over a tree; its set is that which the shock leaves, at the radius of the day of all its news."""
     horizon, then, outlook, limits = owned.settings.horizon, owned, after.outlook, Limits.of(owned)
     if after.shock.tells and horizon.reviews:
@@ -68,9 +72,12 @@ def _reoptimized_tree(owned: Book, after: ShockedBook) -> tuple[Trade, Vector] |
         outlook = _from_the_day(owned, then, after.outlook, after.shock)
     start = Position(then.weights, then.cash / then.value)
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
+    if held is not None:
+        staged = staged.choosing(held)
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
-    return trade, then.value / owned.value * (1 + trade.gains(outlook)) - 1
+    came = then.settings.cash.flow - owned.settings.cash.flow  # by that day, which is no gain
+    return trade, (then.value * (1 + trade.gains(outlook)) - came) / owned.value - 1
 
 
 def _from_the_day(owned: Book, then: Book, outlook: Outlook, shock: ShockSection) -> Outlook:
@@ -92,7 +99,11 @@ def _by_the_day(owned: Book, after: ShockedBook) -> Book:
     days = (day - settings.book.as_of).days
     required = np.asarray(owned.exposures["required_return"], dtype=np.float64)
     grown = (1 + required) ** (days / DAYS_A_YEAR)
+    came = sum(flow for review, flow in settings.cash_at_reviews.items() if review <= day)
+    flow, passed = settings.cash.flow + came, [str(one) for one in settings.horizon.reviews if one <= day]
+    left = {of: later for of, later in settings.cash.flows.items() if not any(of <= one for one in passed)}
     sections = {
+        "cash": CashSection(paid_in=max(flow, 0.0), paid_out=max(-flow, 0.0), flows=left),
         "book": settings.book.model_copy(update={"as_of": day}),
         "horizon": settings.horizon.model_copy(
             update={"reviews": [review for review in settings.horizon.reviews if review > day]}
@@ -106,7 +117,7 @@ def _by_the_day(owned: Book, after: ShockedBook) -> Book:
         signals=after.signals if owned.signals is None else pd.concat([owned.signals, after.signals]),
         prices=owned.prices * grown,
         quoted_prices=owned.quoted_prices * grown,
-        cash=owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (days / DAYS_A_YEAR),
+        cash=owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (days / DAYS_A_YEAR) + came,
     )
 
 
@@ -325,7 +336,7 @@ def shock_effect(
         worthless=after.worthless,
         notes=price_notes(after.book) if after.shock.changes_model else (),
     )
-    reoptimized = reoptimized_after_shock(owned, after, compiled)
+    reoptimized = reoptimized_after_shock(owned, after, compiled, None if plan.names is None else plan.names.held)
     if isinstance(reoptimized, str):
         return replace(effect, why_not=reoptimized)
     trade, gains = reoptimized

@@ -55,6 +55,12 @@ def test_the_help_of_every_command_has_an_example_that_runs(
 
     lines = [line.replace("--model 1000", "--model 20") for line in examples(command, run)]
     lines = [line.replace("allocator desk", "allocator desk --port 0") for line in lines]  # another may be open here
+    if command == "trial":  # hours
+        from allocator.backtesting import cells
+
+        for design in ("full_cells", "reduced_cells"):
+            monkeypatch.setattr(cells, design, lambda _: (cells.Cell(2.0, 0.6),))
+        lines = [f"{line.replace('--jobs 2', '')} --investors 1 --worlds 1" for line in lines]
 
     assert re.search(r"^ +Examples?:$", run(command, "--help").stdout, flags=re.MULTILINE)
     assert lines

@@ -20,14 +20,18 @@ from allocator.errors import BadInput, BadMandate, Infeasible
 from allocator.lots.whole_lots import trade_of_lots
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.precheck import check
+from allocator.optimization.conflicts import relax_by_tier
 from allocator.optimization.resolve import ParametricSolver
 from allocator.optimization.solve import Program
 from allocator.outlook.outlook import build_outlook
+from allocator.plan.caution import caution_study
 from allocator.plan.document import plan_document
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.rules.rows import Position
 from allocator.settings.reading import with_overrides
+from allocator.stress_testing.frontier import frontier
+from allocator.stress_testing.shock_effects import shock_stress
 from tests.books import book as plain_book
 from tests.lots.test_best_lots import asked
 from tests.lots.test_whole_lots import broken_rules, cash_after, cost_rates
@@ -252,3 +256,72 @@ def test_without_aversion_to_risk_one_name_is_proved_to_be_the_best() -> None:
     plan = rebalance(plain_book(stated, quantity=0.0, cash=5000.0), lots=False)
     assert plan.names is not None
     assert plan.names.gap < 1e-6
+
+
+def unequal(seed: int, **mandate: object) -> Book:
+    """Five names of unequal size and some cash, with rules that have a priority."""
+    draw = np.random.default_rng(seed)
+    book = plain_book({"mandate": mandate, "costs": {"commission_bps": 5.0}}, names=("AAA", "BBB", "CCC", "DDD", "EEE"))
+    quantities = np.round(book.quantities * draw.uniform(0.2, 2.0, 5))
+    return replace(book, quantities=quantities)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_whole_names_alone_conflict_rules_give_way_by_priority_as_least_as_any_names_let_them(seed: int) -> None:
+    """Of parts of names two of five would keep all; of whole ones at most two turn over what the others are worth."""
+    tiers = {"max_turnover": 1} if seed % 2 else {"max_turnover": 2, "max_cash": 1}
+    book = unequal(seed, max_names=2, max_turnover=0.05, max_cash=0.3, max_weight=0.6, tiers=tiers)
+    outlook, stated = build_outlook(book), build_mandate(book)
+    start, missed = Position(book.weights, book.cash / book.value), list[tuple[float, ...]]()
+    for pair in itertools.combinations(range(5), 2):
+        given = relax_by_tier(start, outlook, stated.choosing(np.isin(np.arange(5), pair)))
+        assert given is not None
+        of_tier = {given.members[at].tier: limit for at, limit in given.limits.items()}
+        missed.append(tuple(of_tier.get(tier, 0.0) for tier in sorted(tiers.values())))
+
+    plan = rebalance(book, lots=False)
+
+    assert plan.names is not None
+    assert plan.names.held.sum() <= 2
+    gave = {rule.tier: rule.measured for rule in plan.relaxed}
+    found = tuple(gave.get(tier, 0.0) for tier in sorted(tiers.values()))
+    assert found == pytest.approx(min(missed), abs=3e-4)
+    assert (rebalance(book).final.weights > 0).sum() <= 2
+
+
+def test_rules_without_priority_that_no_names_keep_are_named_without_those_that_give_way() -> None:
+    """Three names of 20 % leave 40 % of cash; that turnover has a priority does not matter."""
+    book = unequal(0, max_names=3, max_weight=0.2, max_cash=0.1, max_turnover=0.3, tiers={"max_turnover": 1})
+    with pytest.raises(Infeasible) as caught:
+        rebalance(book)
+    assert not any("turnover" in label for label in caught.value.rules)
+    assert {"cash at most 10%", "at most 3 names held"} <= {*caught.value.rules}
+
+
+def test_caution_frontier_and_shocks_of_a_tail_are_of_the_names_that_were_chosen() -> None:
+    listed = Path(__file__).parents[2] / "data" / "listed"
+    asked = ["mandate.objective='mean_cvar'", "mandate.max_names=10", "mandate.draws=20", "mandate.names_gap=0.9"]
+    book = load(listed, overrides=asked)
+    plan = rebalance(book, lots=False)
+    assert plan.names is not None
+
+    cautious, drawn, shocked = caution_study(book), frontier(book, points=3), shock_stress(plan, ("crash",))
+
+    assert cautious.own.turnover == pytest.approx(max(plan.target.bought.sum(), plan.target.sold.sum()) / book.value)
+    assert drawn.plan.figures.expected_return == pytest.approx(plan.targeted.expected_return, abs=1e-6)
+    (effect,) = shocked.effects
+    assert effect.why_not is None
+    bought = {name for name, part in effect.trades if part > 0}
+    assert bought <= {name for name, own in zip(book.instruments, plan.names.held, strict=True) if own}
+
+
+def test_fewer_names_than_are_locked_are_a_conflict_whose_fix_works_even_if_one_is_above_its_cap() -> None:
+    """What mends one conflict leads to the next, and a simplex that is lost there hides none of them."""
+    listed = Path(__file__).parents[2] / "data" / "listed"
+    asked = ["mandate.max_names=3", 'mandate.locked=["NVDA", "META", "MSFT", "GOOGL"]']
+    with pytest.raises(Infeasible) as caught:
+        rebalance(load(listed, overrides=asked))
+    assert caught.value.rules == ("NVDA at most 12%", "NVDA is locked")
+    (fix,) = caught.value.overrides
+    assert "mandate.max_names=8" in fix
+    assert (rebalance(load(listed, overrides=[*asked, *fix])).final.weights[:-1] > 0).sum() == 8

@@ -20,10 +20,10 @@ REAL = ROOT.parent / "shared" / "reference" / "prices" / "sp500_ai_subset_close_
 COUNT, ROWS = 6, 320
 
 
-def peer(name: str) -> Any:
+def peer(name: str, extra: str = "integrations") -> Any:
     """A peer, or a skip that says why; `.ci/run` does not let this skip pass."""
     if importlib.util.find_spec(name) is None:
-        pytest.skip(f"the peer {name} is not installed: pip install 'portfolio-allocator[integrations]'")
+        pytest.skip(f"the peer {name} is not installed: pip install 'portfolio-allocator[{extra}]'")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cvxportfolio 1.5.1 and what it imports warn of pandas 4 when imported
         return importlib.import_module(name)

@@ -8,15 +8,17 @@ from itertools import product
 import numpy as np
 import pytest
 
+from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.ambiguity.sets import Ambiguity
 from allocator.errors import Infeasible
 from allocator.multistage import solve as solve_module
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.policy import Policy
 from allocator.multistage.risk_adjustment import MeanCVaR, simulated_values
-from allocator.multistage.solve import solve_policy
+from allocator.multistage.solve import TailPolicies, TailRows, solve_policy
+from allocator.optimization.solve import Limits
 from allocator.optimization.verification import linear_check
-from allocator.rules import WeightAtLeast, WeightAtMost
+from allocator.rules import Turnover, WeightAtLeast, WeightAtMost
 from tests.agreement import KEPT, SHARP
 from tests.problems import SETS, Question, random_question
 from tests.textbook_program import RULES, rich_question
@@ -109,3 +111,60 @@ def test_no_answer_by_rows_depends_on_the_one_before() -> None:
     solve_policy(replace(staged, ambiguities=(SETS[1],)), asked.start)
 
     assert np.array_equal(solve_policy(staged, asked.start).holdings, first.holdings)
+
+
+def test_scenarios_that_are_worst_and_unlikely_do_not_leave_the_threshold_without_end() -> None:
+    asked = random_question(3, count=7, scenarios=4, ambiguity=SETS[1], risk_aversion=0.0)
+    returns = np.vstack([asked.outlook.returns[:2] - 0.5, asked.outlook.returns[2:]])  # of which all worst draws are
+    rare = replace(asked.outlook, returns=returns, probabilities=np.array([0.02, 0.02, 0.48, 0.48]))
+    policy = solve_policy(drawn(replace(asked, outlook=rare), 200), asked.start)
+
+    assert (policy.solver, policy.attempts) == ("HIGHS by rows", ())
+    assert policy.gap <= SHARP
+
+
+@pytest.mark.parametrize(("kinds", "ambiguity"), some(product(KINDS, SETS), 5))
+def test_rows_that_are_kept_find_at_every_weight_and_in_every_set_what_new_ones_do(
+    kinds: tuple[str, ...], ambiguity: Ambiguity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = rich_question(KINDS.index(kinds), *kinds, ambiguity=ambiguity, risk_aversion=0.0)
+    staged, made = drawn(asked, 60), list[TailRows]()
+    kept = TailPolicies(asked.start, Limits())
+    monkeypatch.setattr(solve_module, "TailRows", lambda *of: made.append(TailRows(*of)) or made[-1])
+
+    for weight in (0.1, 0.4, 1.0, 0.7):
+        one = replace(staged, utility=staged.utility.with_tail(weight))
+        policy = kept.solve(one)
+        assert (policy.solver, policy.staged) == ("HIGHS by rows", one)
+        assert policy.gap <= SHARP
+        assert max(reading.missed for reading in policy.readings(0)) <= KEPT
+        assert policy.objective == pytest.approx(
+            TailRows(one, asked.start, one.utility.tail).solve(Limits()).objective, abs=SHARP
+        )
+    assert len(made) == 1
+
+
+def test_rows_are_kept_for_a_larger_set_and_made_anew_for_a_smaller_one_or_another_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = random_question(5, count=7, scenarios=4, ambiguity=SETS[1], risk_aversion=0.0)
+    staged, made = drawn(asked, 80), list[TailRows]()
+    kept = TailPolicies(asked.start, Limits())
+    monkeypatch.setattr(solve_module, "TailRows", lambda *of: made.append(TailRows(*of)) or made[-1])
+    capped = replace(asked.mandate, linear_rules=(*asked.mandate.linear_rules, Turnover(0.05)))
+    questions = [
+        (replace(staged, ambiguities=(TotalVariation(0.05),)), 1),
+        (replace(staged, ambiguities=(TotalVariation(0.2),)), 0),
+        (replace(staged, ambiguities=(TotalVariation(0.4),)), 0),
+        (replace(staged, ambiguities=(TotalVariation(0.1),)), 1),
+        (replace(staged, ambiguities=(Singleton(),)), 1),
+        (replace(staged, mandates=(capped,)), 1),
+        (replace(staged, utility=replace(staged.utility, level=0.9)), 1),
+        (drawn(asked, 40), 1),
+    ]
+    for one, new in questions:
+        before = len(made)
+        policy = kept.solve(one)
+        assert len(made) - before == new
+        assert policy.objective == pytest.approx(solve_policy(one, asked.start).objective, abs=SHARP)
+        del made[before + new :]

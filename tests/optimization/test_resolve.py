@@ -132,6 +132,49 @@ def test_no_answer_depends_on_the_ones_before_it() -> None:
     assert sum(one is not None for one in forth.values()) > 15
 
 
+def test_what_is_kept_of_a_question_is_what_would_be_written_anew() -> None:
+    asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
+    mandate, outlook, kept = asked.mandate, asked.outlook, QuadraticProgram(PIQP.options(Limits()))
+    other = moved(asked, 1)
+    experts = FURTHER["hull"](np.random.default_rng(1), outlook.probabilities, 0.2)
+    questions = [
+        asked,
+        *(replace(asked, mandate=mandate.wanting(risk_aversion=aversion)) for aversion in (0.1, 300.0)),
+        asked.with_ambiguity(SETS[2]),
+        asked.with_ambiguity(experts),
+        asked.with_ambiguity(replace(experts)),
+        replace(asked, outlook=replace(outlook, probabilities=other.outlook.probabilities)),
+        replace(asked, outlook=replace(outlook, risk=outlook.risk.stressed(own=2.0))),
+        replace(asked, mandate=replace(mandate, cost_rates=2 * mandate.cost_rates)),
+        asked.with_rules(MinimumExpectedReturn(-0.1)),
+        other,
+        asked,
+    ]
+    for one in questions:
+        at, anew = (
+            program.write(one.start, one.outlook, one.mandate)
+            for program in (kept, QuadraticProgram(PIQP.options(Limits())))
+        )
+        for name, matrix in anew.named().items():
+            assert np.array_equal(_dense(at.named()[name]), _dense(matrix)), name
+        assert np.array_equal(_dense(at.At), _dense(at.A).T)
+        assert np.array_equal(_dense(at.Ft), _dense(at.F).T)
+        assert at.same_pattern(anew)
+
+
+def _dense(of: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(of.toarray() if hasattr(of, "toarray") else of)
+
+
+def test_arrays_that_are_changed_in_place_bring_no_answer_to_what_they_were() -> None:
+    asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
+    again = fast(asked)
+    assert again.solve(asked.start, asked.outlook, asked.mandate) is not None
+    asked.outlook.returns[:] = asked.outlook.returns[::-1] + 0.05
+    assert again.solve(asked.start, asked.outlook, asked.mandate) is None
+    assert same_as_the_long_way(fast(asked).solve(asked.start, asked.outlook, asked.mandate), asked)
+
+
 def test_many_at_once_are_answered_as_one_by_one() -> None:
     asked = random_question(2, count=12, scenarios=4, ambiguity=SETS[1], risk_aversion=3.0, turnover=0.7)
     others = [moved(asked, seed) for seed in range(6)]
@@ -160,7 +203,10 @@ def test_the_bound_is_the_certificates_for_right_and_for_wrong_prices() -> None:
             prices = np.zeros(rows) if spoiled is None else found.rows + spoiled * draw.random(rows)
             duals = DualValues(prices, found.cash, found.adversary if spoiled == 0 else p)
             ours = RowProof(asked.mandate, asked.outlook.risk)
-            bounds = [ours.bound(asked.start, asked.outlook, trade, duals, floor) for floor in (-np.inf, duals.cash)]
+            bounds = [
+                ours.bound(asked.start, asked.outlook, asked.mandate, trade, duals, floor)
+                for floor in (-np.inf, duals.cash)
+            ]
             multipliers = DualValues(prices, duals.cash, duals.adversary)
             full, best = best_dual_certificate(asked.start, asked.outlook, asked.mandate, trade, multipliers)
 
@@ -226,7 +272,7 @@ def test_a_solver_that_lies_is_not_believed(part: str, monkeypatch: pytest.Monke
 def test_each_part_of_the_second_check_can_refuse(spoiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = random_question(4, count=7, scenarios=3, ambiguity=SETS[1], risk_aversion=2.0)
     again = fast(asked)
-    monkeypatch.setattr(RowProof, spoiled, lambda *_: False)
+    monkeypatch.setattr(RowProof if spoiled == "keeps" else again_module, spoiled, lambda *_: False)
 
     assert again.solve(asked.start, asked.outlook, asked.mandate) is None
 

@@ -18,7 +18,10 @@ from allocator.__main__ import main
 from allocator.book.book import Book
 from allocator.book.loading import load
 from allocator.errors import BadMandate
+from allocator.multistage.mandate import build_multistage_mandate
+from allocator.multistage.policy import policy_from_trades
 from allocator.rules import Trade
+from allocator.rules.rows import Position
 from allocator.stress_testing.frontier import Frontier, distance, frontier, turnover
 from tests import books
 from tests.plan.test_axes import stated as with_caution
@@ -43,7 +46,7 @@ def quiet_book(seed: int, **mandate: Any) -> Book:
     returns = {name: np.round(draw.normal(mean, 0.1, 6), 4).tolist() for name, mean in
                (("up", 0.15), ("flat", 0.04), ("down", -0.08))}  # fmt: skip
     settings = {
-        "mandate": {"risk_aversion": 2.0, "max_weight": 0.5, **mandate},
+        "mandate": {**({} if "objective" in mandate else {"risk_aversion": 2.0}), "max_weight": 0.5, **mandate},
         "robust": {"set": "total_variation", "radius": 0.1},
         "costs": {"spread_bps": 8.0},
     }
@@ -243,6 +246,39 @@ def test_a_tree_of_decisions_has_its_policies_along_the_same_axes(root: Path) ->
     assert (np.diff(after) > -1e-7).all()
     assert found.ladder[-1].turnover == pytest.approx(found.plan.turnover)
     assert all(rung.if_certain == () for rung in found.ladder)
+
+
+TAIL = {"objective": "mean_cvar", "cvar_level": 0.8, "draws": 100}
+
+
+def test_points_along_the_weight_of_a_tail_are_worth_what_rebalance_finds_at_that_weight() -> None:
+    book = quiet_book(1, **TAIL)
+    curve, around = frontier(book).curves
+
+    assert (curve.axis, around.axis) == ("cvar_weight", "set")
+    assert [one.at for one in curve.points][::29] == [1.0, 0.0]
+    assert len(curve.points) == len(around.points) == 30
+    start = Position(book.weights, book.cash / book.value)
+    asked = [(one, stated(book, "mandate", cvar_weight=one.at)) for one in curve.points[::9]]
+    asked += [(one, stated(book, "robust", radius=0.1 * one.at)) for one in around.points[1::9]]
+    for one, own in asked:
+        plan = allocator.rebalance(own, lots=False)
+        held = np.array(one.weights[:-1]) * (1 - one.figures.costs)
+        staged = build_multistage_mandate(own, plan.outlook)
+        policy = policy_from_trades(staged, start, (held - book.weights)[None, :])
+        assert policy.objective == pytest.approx(plan.certificate.objective, abs=1e-7)
+
+
+def test_a_tail_of_few_names_has_points_of_the_names_that_its_plan_holds() -> None:
+    book = quiet_book(6, **TAIL, max_names=2, max_cash=0.2)
+    found = frontier(book, points=6)
+    plan = allocator.rebalance(book, lots=False)
+
+    assert np.array(found.plan.weights) == pytest.approx(plan.target.all_weights, abs=1e-6)
+    held = np.array(found.plan.weights[:-1]) > 1e-9
+    assert held.sum() == 2
+    for one in (one for curve in found.curves for one in curve.points):
+        assert not (np.array(one.weights[:-1])[~held] > 1e-7).any()
 
 
 def test_without_a_number_that_weighs_risk_a_tree_has_no_curve_of_it() -> None:

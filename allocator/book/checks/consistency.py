@@ -104,6 +104,27 @@ def check_reviews(draft: Draft) -> Iterator[Breach]:
         yield setting_breach("robust.schedule", "corners", "is not known at review dates", cure)
 
 
+def check_cash_flows(draft: Draft) -> Iterator[Breach]:
+    """That cash which comes or goes later does so at a review."""
+    settings, as_of = draft.settings, draft.settings.book.as_of
+    reviews = [day for day in settings.horizon.reviews if day > as_of]
+    for day, flow in settings.cash.dated.items():
+        today = f"cash.paid_{'in' if flow > 0 else 'out'} = {abs(flow):.15g}"
+        if day <= as_of:
+            rule = f"is not after as_of = {as_of}"
+            cure = f"remove it, or set it to 0, where holdings.csv has counted it; what flows today is {today}"
+        elif not reviews:
+            rule = "is planned at the first review from its day on, and there is no review ahead"
+            cure = f"remove it and plan on that day with {today}, or add a review to horizon.reviews"
+        elif day > reviews[-1]:
+            until, rule = settings.horizon.until, f"is after the last review, {reviews[-1]}"
+            further = f"horizon.until = {until} after it and " if until is not None and day >= until else ""
+            cure = f"move {further}a review to {day} or later, or remove it and plan on that day with {today}"
+        else:
+            continue
+        yield setting_breach(dotted_key("cash", "flows", day.isoformat()), f"{flow:.15g}", rule, cure)
+
+
 def check_growth(draft: Draft) -> Iterator[Breach]:
     """What a name costs at a review follows from its required return, also where its scenario returns are given."""
     if not draft.settings.horizon.reviews:
@@ -200,6 +221,7 @@ CHECKS = (
     *looked_at(rules.check_bands, needs="exposures"),
     *looked_at(rules.check_tiers, rules.check_lists, rules.check_few_names),
     *looked_at(rules.check_limits, check_idle_keys, question.check_ambiguity_settings, check_horizon, check_reviews),
+    *looked_at(check_cash_flows),
     *looked_at(check_growth, needs="exposures"),
     *looked_at(check_utility, check_draws, stress.check_stress_ranges, question.check_question),
     *looked_at(

@@ -25,14 +25,15 @@ RETURNS_TABLE = "returns"
 """What confirmations call a host's table of returns, which is looked at when it is given."""
 
 
-def check_doubts(draft: Draft) -> Iterator[Breach]:
-    """What is improbable and not confirmed, and what is confirmed and not in doubt.
+def check_doubts(draft: Draft, *, needless: bool = True) -> Iterator[Breach]:
+    """What is improbable and not confirmed, and, if `needless`, what is confirmed and not in doubt.
 
     Of a table that is not of its contract nothing is known to be needless, nor of any without what they are told by.
     """
     unsound = set(draft.given) - set(draft.tables)
     unknown = set(draft.tables) if unsound & {"exposures", "fx"} else set()
-    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=unsound | unknown | {RETURNS_TABLE})
+    silent = unsound | unknown | {RETURNS_TABLE} if needless else {entry.table for entry in draft.settings.confirm}
+    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=silent)
 
 
 def _raised(draft: Draft) -> Iterator[Doubt]:
