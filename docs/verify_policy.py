@@ -59,7 +59,10 @@ def verify(doc):
     claims.append(("objective", abs(value[0] - proof["objective"]) < 1e-7 * max(1, abs(value[0]))))
     told = utilities(proof["relative_risk_aversion"])[proof["utility"]][1](value[0])
     worth = "certainty_equivalent_" + ("of_holding" if doc["decision"]["verdict"] == "no trade" else "with_lots")
-    claims.append(("certainty equivalent", abs(told - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
+    at, came = len(nodes) - 1, 0  # cash that comes on the way is no gain
+    while at > 0:
+        at, came = nodes[at]["parent"], came + nodes[at].get("cash_flow", 0)
+    claims.append(("certainty equivalent", abs(told - came - policy[worth]) < 2e-8 + 1e-7 * abs(told)))
     wrong = "; ".join(claim for claim, holds in claims if not holds)
     return f"NOT verified: {wrong}" if wrong else print(f"verified: {len(claims)} claims, {len(nodes)} decisions")
 

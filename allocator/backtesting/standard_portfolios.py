@@ -17,6 +17,8 @@ from allocator.errors import BadInput, NotSolved
 from allocator.types import Vector
 
 PLAN, HELD, EQUAL = "plan", "buy and hold", "1/N"
+ROUNDING = 1e-4
+"""Of the account: what the weights of other packages' solvers may miss 0 and 1 by."""
 EXTRA = "pip install 'portfolio-allocator[integrations]'"
 
 
@@ -101,6 +103,6 @@ def wanted_weights(policy: str, weights: Weights, returns: pd.DataFrame) -> Vect
     except Exception as error:
         raise NotSolved(f"{policy} has no answer: {type(error).__name__}: {error}") from error
     total = float(found.sum())
-    if not (np.isfinite(found).all() and (found >= -1e-6).all() and 0 < total <= 1 + 1e-6):
+    if not (np.isfinite(found).all() and (found >= -ROUNDING).all() and 0 < total <= 1 + ROUNDING):
         raise NotSolved(f"{policy} gives no weights that an account can hold: they come to {total:g}")
     return np.maximum(found, 0.0) / max(total, 1.0)

@@ -21,6 +21,7 @@ from allocator.backtesting.measures import MEASURES
 from allocator.backtesting.standard_portfolios import (
     EQUAL,
     HELD,
+    PEERS,
     PLAN,
     Weights,
     chosen_peers,
@@ -28,10 +29,11 @@ from allocator.backtesting.standard_portfolios import (
     wanted_weights,
 )
 from allocator.book.book import Book, dated_book, history_of_table, refuse_no_book, views_of_later
+from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import FEWEST_ROWS
-from allocator.errors import BadInput, Breach, Infeasible, NotSolved
+from allocator.errors import BadInput, Breach, Infeasible, NotSolved, did_you_mean
 from allocator.mandate.builder import cost_rates
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
@@ -46,8 +48,12 @@ CENT = 0.005
 """Half of one: what the two ways of counting may differ by."""
 EVERY = {"month": "M", "week": "W"}
 """When the book is asked, beside every so many rows."""
+WHEN, OUTLOOKS = ("recommended", "always"), ("dated", "today")
+"""At which reviews the plan trades, and of which day the outlook is."""
 CLOCKS = (252.0, 52.0, 12.0, 4.0, 1.0)
 """Rows a year: trading days, weeks, months, quarters, years."""
+OF_THE_DAY = tuple(check for check in CHECKS if check.needs in (None, "signals"))
+"""What of a book's tables and settings may agree on one day and not on a later one."""
 LOTS_GAP_BPS = 5.0
 """Of the objective: how near to the best whole lots must be here, unless the book states `lots.gap_bps`."""
 FOOT = (
@@ -223,8 +229,8 @@ BacktestDocument = TypedDict(
         "rows": Annotated[Count, "of prices, each with a value of every account"],
         "rows_a_year": Annotated[float, "what measures are annualised by"],
         "every": Annotated[str, "month, week, or so many rows"],
-        "when": Annotated[str, Keywords(enum=["recommended", "always"])],
-        "outlook": Annotated[str, Keywords(enum=["dated", "today"])],
+        "when": Annotated[str, Keywords(enum=[*WHEN])],
+        "outlook": Annotated[str, Keywords(enum=[*OUTLOOKS])],
         "reviews": list[str],
         "policies": list[_PolicyRow],
         "dates": list[str],
@@ -260,10 +266,18 @@ def backtest(
         NotSolved: a review has no verified answer, or an account does not close to the cent.
     """
     refuse_no_book(book)
-    if every not in EVERY and not (isinstance(every, int) and every >= 1):
-        raise BadInput.of(
-            "--every", "is no time between reviews", "write month, week or a number of rows", value=str(every)
+    wrong = [
+        Breach.of(f"--{option}", "is not known", did_you_mean(str(value), [*known]), value=str(value))
+        for option, value, known in (
+            *(("peer", peer, PEERS) for peer in peers), ("when", when, WHEN), ("outlook", outlook, OUTLOOKS),
         )
+        if value not in known
+    ]  # fmt: skip
+    if every not in EVERY and not (type(every) is int and every >= 1):
+        rule, cure = "is no time between reviews", "write month, week or a number of rows"
+        wrong.append(Breach.of("--every", rule, cure, value=str(every)))
+    if wrong:
+        raise BadInput(wrong)
     others = chosen_peers(tuple(peers))
     walk = _Walk(book, _history(book, prices), start, end, every, outlook, estimates=bool(others))
     accounts = walk.accounts([PLAN, HELD, EQUAL, *others])
@@ -417,7 +431,8 @@ class _Walk:
             history.index = history.index + (pd.Timestamp(settings.book.as_of) - day)
         else:
             settings = settings_on(settings, day.date())
-        known = dated_book(held, settings, signals, history, doubts=False)
+        checks = CHECKS if t == self.started else OF_THE_DAY
+        known = dated_book(held, settings, signals, history, checks=checks)
         mandate = known.settings.mandate
         if (budget := mandate.turnover_budget) is not None:
             since = day - pd.DateOffset(months=budget.months)

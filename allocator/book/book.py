@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from allocator.book.checks.consistency import CHECKS
-from allocator.book.checks.draft import Draft, disagreements, looked_at, unconfirmed
+from allocator.book.checks.draft import Agreement, Draft, disagreements, looked_at, unconfirmed
 from allocator.book.checks.rules import bucket_column_breaches, bucket_counts
 from allocator.book.checks.tables import check_same_instruments
 from allocator.book.defaults import Classification, classification, with_defaults
@@ -440,7 +440,10 @@ def _on_date(
     prices: pd.DataFrame | None,
     holdings: Mapping[str, float] | pd.Series[float] | None,
 ) -> Book:
-    day, since, breaches = pd.Timestamp(date).date(), book.settings.book.as_of, list[Breach]()
+    if not isinstance(date, dt.date) or pd.isna(date):
+        raise BadInput.of("date", "is no date", "give for example datetime.date(2026, 11, 20)", value=str(date))
+    day = date.date() if isinstance(date, dt.datetime) else date  # a Timestamp is one
+    since, breaches = book.settings.book.as_of, list[Breach]()
     settings, held, observed, by_day = book.settings, book, book.signals, book.price_history
     try:
         if signals is not None:
@@ -496,10 +499,11 @@ def dated_book(
     history: pd.DataFrame | None,
     *,
     stated_on: dt.date | None = None,
-    doubts: bool = True,
+    checks: Iterable[Agreement] | None = None,
 ) -> Book:
     """The book on the day of other `settings`: of signals and of a price history by day what there was by then.
 
+    It is held to every check and doubt, or to `checks` alone where the others were made of it on another day.
     Names are worth their last prices, but for those of which the book states a price of a day, `stated_on`, that no row
     is later than.
 
@@ -521,7 +525,8 @@ def dated_book(
         rule = f"has no row by {settings.book.as_of}"
         breaches = [Breach.of("prices", rule, "give prices of earlier days, or ask for a later one", column="date")]
     draft = Draft(then.settings, _tables_of(then) | seen, (*REQUIRED, *seen), then.account)
-    others = [*disagreements(draft, CHECKS), *(check_doubts(draft, needless=False) if doubts else ())]
+    others = disagreements(draft, CHECKS if checks is None else checks)
+    others += check_doubts(draft, needless=False) if checks is None else ()
     if breaches:  # of a price that is not there nothing else need be said
         others = [one for one in others if (one.table, one.column) != ("holdings", "price")]
     if breaches := [*breaches, *others]:

@@ -165,7 +165,7 @@ def _figures(out: Console, plan: Plan) -> None:
         else:
             rows.append(("objective (variance and costs)", *losses))
     else:
-        equivalents = [None if one is None else one.equivalent for one in (
+        equivalents = [None if one is None else one.gain for one in (
             plan.policy.holding, plan.policy.best, plan.policy.followed,
         )]  # fmt: skip
         measure = plan.policy.mandate.utility.measure

@@ -34,6 +34,8 @@ SECTIONS = ("cash", "costs", "lots", "mandate", "robust", "trading")
 """Of book.toml, what an account may have of its own: nothing that an outlook is made from."""
 _LISTS = ("mandate.locked", "mandate.forbidden", "mandate.eligible")
 """Keys whose cells may be names with semicolons between them."""
+_OF_RISK = ("holdings", "prices", "covariance")
+"""Tables that no check of an account's own settings looks into."""
 OWN_CHECKS = (check_something_is_held, check_value)
 """What is asked of each account by itself."""
 _ROUNDS = 4
@@ -60,8 +62,8 @@ class AccountCase:
 class SharedBook:
     """What all accounts of a fleet share: it goes to every process.
 
-    `book` is that of the account that is first; `quotes` has a row of holdings.csv for every instrument. Without an
-    `outlook` each account has its own, as it looks at what is held.
+    `book` is that of the account that is first, without what its outlook was made from; `quotes` has a row of
+    holdings.csv for every instrument. Without an `outlook` each account has its own, as it looks at what is held.
     """
 
     text: str
@@ -158,15 +160,21 @@ def read_fleet(
     template = aligned(replace(draft, account=sound[0]))
     refuse_another_horizon(template, text, overrides, as_of)
     looks_at_holdings = bool(settings.views or settings.plugins.models or settings.uses_tree)
+    outlook, lean = None, template
+    if not looks_at_holdings:
+        outlook = build_outlook(template)
+        others = any(said.startswith("mandate.objective=") for case in own.values() for said in case.overrides)
+        if not others and not any(vars(settings.plugins).values()):  # which may look at anything
+            lean = replace(template, price_history=None, covariance=None)
     shared = SharedBook(
         text=text,
         overrides=tuple(overrides),
         as_of=as_of,
-        tables={name: table for name, table in draft.tables.items() if name != "holdings"},
+        tables={name: table for name, table in draft.tables.items() if name not in _OF_RISK},
         given=tuple(raw),
         quotes=holdings.drop_duplicates("instrument").assign(account="", quantity=0.0),
-        book=template,
-        outlook=None if looks_at_holdings else build_outlook(template),
+        book=lean,
+        outlook=outlook,
         lots=lots,
     )
     every = [replace(own.get(name, AccountCase(name)), breaches=tuple(failed.get(name, ()))) for name in names]
@@ -199,10 +207,9 @@ def _sound_draft(
     failed = dict[str, list[Breach]]()
     for _ in range(_ROUNDS):
         draft, found = checked_draft(settings, raw, without=(check_account, *OWN_CHECKS))
-        whose = _whose(raw.get("holdings"), draft)
-        theirs = [(name, breach) for breach in found if (name := whose(breach)) is not None]
-        rest = [breach for breach in found if whose(breach) is None]
-        if rest or breaches:
+        whose = _whose(raw.get("holdings"), draft, found)
+        theirs = [(name, breach) for name, breach in zip(whose, found, strict=True) if name is not None]
+        if None in whose or breaches:
             earlier = [breach for own in failed.values() for breach in own]
             raise BadInput([*with_lines([*earlier, *found], text, overrides), *breaches])
         if not theirs:
@@ -213,21 +220,23 @@ def _sound_draft(
     raise BadInput(breach for own in failed.values() for breach in own)
 
 
-def _whose(raw: RawTable | None, draft: Draft) -> Any:
-    """Which account an error is of; None where it is of none."""
-    if raw is None or not {"account", "instrument"} <= {*raw.columns}:
-        return lambda _: None
-    at = {row: place for place, row in enumerate(raw.rows)}
-    names, instruments = _account_names(raw), raw.frame["instrument"].tolist()
+def _whose(raw: RawTable | None, draft: Draft, found: Sequence[Breach]) -> list[str | None]:
+    """Which account each error is of; None where it is of none."""
+    wrong = {} if raw is None else {breach.row: "" for breach in found if breach.table == raw.name}
+    if raw is None or not wrong or not {"account", "instrument"} <= {*raw.columns}:
+        return [None] * len(found)
     undecided = _undecided(draft.tables["holdings"]) if "holdings" in draft.tables else frozenset[str]()
-
-    def whose(breach: Breach) -> str | None:
-        if breach.table != raw.name or breach.row not in at or breach.column == "account":
-            return None
-        place = at[breach.row]
-        return None if instruments[place] in undecided else names[place]
-
-    return whose
+    names, instruments = _account_names(raw), raw.frame["instrument"]
+    at = {row: place for place, row in enumerate(raw.rows) if row in wrong}
+    return [
+        names[at[breach.row]]
+        if breach.table == raw.name
+        and breach.row in at
+        and breach.column != "account"
+        and instruments.iloc[at[breach.row]] not in undecided
+        else None
+        for breach in found
+    ]
 
 
 def _undecided(holdings: pd.DataFrame) -> frozenset[str]:

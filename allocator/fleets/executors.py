@@ -6,7 +6,6 @@ dies of twice, with nothing else beside it, has failed by its own doing.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from itertools import islice
@@ -53,7 +52,7 @@ class ProcessWorkers:
         self._pool = self._open()
 
     def _open(self) -> Executor:
-        return ProcessPoolExecutor(self._count, get_context("spawn"), initializer=_start)
+        return ProcessPoolExecutor(self._count, get_context("spawn"), initializer=serve_parent)
 
     def submit(self, work: Work, shared: bytes, batch: Batch) -> Future[list[Result]]:
         """Have a batch worked on; a process that is started for it never hears Ctrl-C."""
@@ -78,11 +77,6 @@ class ProcessWorkers:
     def close(self) -> None:
         """End what waits, and wait for what is under way."""
         self._pool.shutdown(cancel_futures=True)
-
-
-def _start() -> None:
-    serve_parent()
-    gc.set_threshold(100_000)  # as in the command itself
 
 
 class DaskWorkers:

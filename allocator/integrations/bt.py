@@ -14,6 +14,7 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, Breach
 from allocator.integrations.host import (
     Absent,
+    BookAt,
     NamePositions,
     host_targets,
     match_names,
@@ -21,7 +22,7 @@ from allocator.integrations.host import (
     with_forbidden_names,
     with_holdings,
 )
-from allocator.integrations.returns_table import own_confirmations, price_breaches, warn_of_hindsight
+from allocator.integrations.returns_table import book_on, own_confirmations, price_breaches
 
 try:
     import bt
@@ -36,12 +37,14 @@ class WeighRobustly(bt.Algo):
         bt.Strategy("robust", [bt.algos.RunQuarterly(), bt.algos.SelectAll(), WeighRobustly(book),
                                bt.algos.Rebalance()])
 
-    Outlook and mandate are the book's own, at every date; holdings and the account's value are the strategy's. The
-    names are `temp["selected"]`, or the columns of the universe without it. What the weights leave of 1 is the
-    strategy's capital, on which bt counts no return, which is warned of where cash is no column.
+    Outlook and mandate are the book's, at every date or of the day (`book_at`); holdings and the account's value are
+    the strategy's. The names are `temp["selected"]`, or the columns of the universe without it. What the weights leave
+    of 1 is the strategy's capital, on which bt counts no return, which is warned of where cash is no column.
 
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
+        book_at: what gives the book as it was known on a day, such as `book.at`: signals, views and prices are then
+            those of the backtest's own day, never later ones. Without it the one book speaks at every date.
         absent: names of the book that are not selected are refused, or what is held of them is sold ("sell").
         confirm: entries of `[[confirm]]` of the table "prices": improbable prices of the backtest that are right.
 
@@ -52,10 +55,18 @@ class WeighRobustly(bt.Algo):
         NotSolved: no solver gave an answer that passes our own checks.
     """
 
-    def __init__(self, book: Book, *, absent: Absent = "refuse", confirm: Sequence[Mapping[str, object]] = ()) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        book_at: BookAt | None = None,
+        absent: Absent = "refuse",
+        confirm: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         super().__init__()
         refuse_no_book(book)
         self.book = book
+        self.book_at = book_at
         self.absent = absent
         self.confirm = own_confirmations(book, confirm)
         self._judged: Any = None
@@ -65,16 +76,16 @@ class WeighRobustly(bt.Algo):
         """Read selection, holdings and value of a `bt.Strategy`; write weights; go on."""
         labels = list(target.temp.get("selected", target.universe.columns))
         self._refuse_doubtful(target, {*map(str, labels)})
-        places = match_names(self.book, labels, peer=PEER, absent=self.absent)
-        warn_of_hindsight(self.book, target.now)
+        book = book_on(self.book, self.book_at, target.now, peer=PEER)
+        places = match_names(book, labels, peer=PEER, absent=self.absent)
         _refuse_without_price(target, places)
         held, value = _held(target)
-        everywhere = match_names(self.book, list(dict.fromkeys([*labels, *held])), peer=PEER, absent="sell")
+        everywhere = match_names(book, list(dict.fromkeys([*labels, *held])), peer=PEER, absent="sell")
         if everywhere.knows_cash:  # what bt has not invested is the account's cash as well
             cash_label = everywhere.labels[everywhere.at.index(everywhere.instruments)]
             held[cash_label] = held.get(cash_label, 0.0) + 1 - sum(held.values())
         holdings, cash = everywhere.taken([held.get(label, 0.0) for label in everywhere.labels])
-        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, value)
+        book = with_holdings(with_forbidden_names(book, places), holdings, cash, value)
         weights = weights_bought(host_targets(book), places)
         target.temp["weights"] = {label: float(w) for label, w in zip(places.labels, weights, strict=True) if w > 0}
         return True

@@ -17,6 +17,7 @@ from allocator.errors import BadInput
 from allocator.integrations.cvxpy_terms import HostTrade, rule_constraints, worst_case_return
 from allocator.integrations.host import (
     Absent,
+    BookAt,
     NamePositions,
     host_targets,
     match_names,
@@ -25,7 +26,7 @@ from allocator.integrations.host import (
     with_forbidden_names,
     with_holdings,
 )
-from allocator.integrations.returns_table import own_confirmations, refuse_doubtful_returns, warn_of_hindsight
+from allocator.integrations.returns_table import book_on, own_confirmations, refuse_doubtful_returns
 from allocator.outlook.outlook import build_outlook
 
 try:
@@ -42,12 +43,16 @@ class RobustPolicy(Policy):
 
         cvxportfolio.StockMarketSimulator(market_data=data).backtest(RobustPolicy(book))
 
-    Outlook and mandate are the book's own, at every date; weights and the account's value are the simulator's, whose
-    last name is the book's cash, whatever it is called. The targets leave in cash what the book's own costs will take;
-    where the simulator's take more, cash below zero is refused at the next step: let mandate.min_cash leave room.
+    Outlook and mandate are the book's, at every date or of the day before (`book_at`); weights and the account's value
+    are the simulator's, whose last name is the book's cash, whatever it is called. The targets leave in cash what the
+    book's own costs will take; where the simulator's take more, cash below zero is refused at the next step: let
+    mandate.min_cash leave room.
 
     Args:
         book: what `allocator.load` or `allocator.from_frames` gives.
+        book_at: what gives the book as it was known on a day, such as `book.at`. It is asked of the day before that of
+            the trades, which are made as it opens: what is dated that day may have come later. Without it the one book
+            speaks at every date.
         absent: names of the book that are not in the universe are refused, or sold ("sell").
         confirm: entries of `[[confirm]]` of the table "returns": improbable returns of the market that are right.
 
@@ -58,9 +63,17 @@ class RobustPolicy(Policy):
         NotSolved: no solver gave an answer that passes our own checks.
     """
 
-    def __init__(self, book: Book, *, absent: Absent = "refuse", confirm: Sequence[Mapping[str, object]] = ()) -> None:
+    def __init__(
+        self,
+        book: Book,
+        *,
+        book_at: BookAt | None = None,
+        absent: Absent = "refuse",
+        confirm: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         refuse_no_book(book)
         self.book = book
+        self.book_at = book_at
         self.absent = absent
         self.confirm = own_confirmations(book, confirm)
         self._past: pd.DataFrame | None = None
@@ -69,14 +82,17 @@ class RobustPolicy(Policy):
         self, current_weights: pd.Series[float], current_portfolio_value: float, **kwargs: Any
     ) -> pd.Series[float]:
         """Weights after the trades, cash last, from weights before them."""
-        warn_of_hindsight(self.book, kwargs.get("t"))
+        day = kwargs.get("t")
+        if day is not None and self.book_at is not None:
+            day = pd.Timestamp(day) - pd.Timedelta(days=1)
+        book = book_on(self.book, self.book_at, day, peer=PEER)
         past = kwargs.get("past_returns")
         if self._past is None and past is not None:
             refuse_prices(past.to_numpy(), [*map(str, past.columns)], peer=PEER)
         self._past = past
-        places = _placed(self.book, current_weights.index, self.absent)
+        places = _placed(book, current_weights.index, self.absent)
         holdings, cash = places.taken(current_weights.to_list())
-        book = with_holdings(with_forbidden_names(self.book, places), holdings, cash, float(current_portfolio_value))
+        book = with_holdings(with_forbidden_names(book, places), holdings, cash, float(current_portfolio_value))
         return pd.Series(weights_bought(host_targets(book), places), index=current_weights.index)
 
     def finalize_estimator(self, **kwargs: Any) -> None:

@@ -7,10 +7,11 @@ refused by name, or warned of where the peer's figures stay right and only tell 
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from allocator.types import Matrix, Vector
 
 NOISE = 1e-8
 """Of the account: a weight this far below zero, or a sum this far from one, is a peer's rounding."""
+BookAt: TypeAlias = Callable[[dt.date], Book]
+"""The book as it was known on a day, such as `book.at`."""
 Absent = Literal["refuse", "sell"]
 """What becomes of the book's names that the peer does not know: refuse them, or sell what is held of them."""
 
@@ -310,10 +313,13 @@ def with_holdings(book: Book, holdings: Vector, cash: float, value: float | None
     """The same book where (N,) `holdings` and `cash` are held, in fractions of the account's `value` in money.
 
     Raises:
-        BadInput: the account is worth nothing.
+        BadInput: the account is worth nothing, or what the book has no price of is held.
     """
     worth = book.value if value is None else float(value)
     if not 0 < worth < np.inf:
         raise BadInput.of("account", "must have a value above 0", "stop trading it", value=f"{worth:g}")
+    rule, cure = f"is held, and the book of {book.settings.book.as_of} has no price of it", "give it a price by then"
+    if blank := [book.instruments[i] for i in np.flatnonzero((holdings > 0) & ~(book.prices > 0))]:
+        raise BadInput(Breach.of("account", rule, cure, column=name) for name in blank)
     quantities = np.divide(holdings * worth, book.prices, out=np.zeros(len(holdings)), where=book.prices > 0)
     return replace(book, quantities=quantities, cash=cash * worth)

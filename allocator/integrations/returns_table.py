@@ -19,13 +19,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book, book_of_sound_tables
+from allocator.book.book import Book, book_of_sound_tables, refuse_no_book
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.doubts import RETURNS_TABLE
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import spacing_breach
 from allocator.errors import BadInput, Breach, did_you_mean
-from allocator.integrations.host import WEIGHED, NamePositions, TranslationWarning, depends_on_holdings, refuse_prices
+from allocator.integrations.host import (
+    WEIGHED,
+    BookAt,
+    NamePositions,
+    TranslationWarning,
+    depends_on_holdings,
+    refuse_prices,
+)
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import estimate_risk
 from allocator.settings.reading import settings_of_frames
@@ -298,6 +305,28 @@ def warn_of_hindsight(book: Book, day: Any) -> None:
     if (today - asked).days > book.settings.risk.max_age_days:
         told = f"it is asked on {asked:%Y-%m-%d}, and the book speaks on {today:%Y-%m-%d}"
         warnings.warn(f"{told}: what it believes was not known then", TranslationWarning, stacklevel=5)
+
+
+def book_on(book: Book, book_at: BookAt | None, day: Any, *, peer: str) -> Book:
+    """The book that a peer asks on a day: as `book_at` knew it then, or the one that there is, which is warned of where
+    it speaks of later.
+
+    Raises:
+        BadInput: the peer says no day, or `book_at` answers with no book of that day.
+    """
+    if book_at is None:
+        warn_of_hindsight(book, day)
+        return book
+    if day is None:
+        rule, cure = "have no dates, and book_at is asked of a day", "give the rows an index of dates"
+        raise BadInput.of(f"rows from {peer}", rule, cure)
+    asked = pd.Timestamp(day).tz_localize(None).date()
+    found = book_at(asked)
+    refuse_no_book(found)
+    if (speaks := found.settings.book.as_of) > asked:
+        rule = f"answers of {asked} with a book of {speaks}, which knows what was not known then"
+        raise BadInput.of("book_at", rule, "give book.at, or what gives a book of that day")
+    return found
 
 
 def warn_of_prices(returns: Matrix, names: Sequence[str], *, peer: str) -> None:

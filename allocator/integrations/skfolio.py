@@ -16,6 +16,7 @@ from allocator.book.book import Book, refuse_no_book
 from allocator.errors import BadInput, BadMandate, Infeasible, NotSolved, OutOfTime
 from allocator.integrations.host import (
     Absent,
+    BookAt,
     NamePositions,
     TranslationWarning,
     depends_on_holdings,
@@ -31,6 +32,7 @@ from allocator.integrations.host import (
 )
 from allocator.integrations.returns_table import (
     book_from_returns,
+    book_on,
     last_day,
     outlook_from_returns,
     settings_depend_on_holdings,
@@ -69,22 +71,22 @@ class ScenarioPrior(BasePrior):
     them), all simple returns over the book's horizon and not over a row of X: constraints on returns mean that horizon.
     Scenarios of probability 0 are left out. Each of the others is spread into points that carry the risk within it (see
     `scenario_points`), so that views, which weigh points anew, keep it. Measures of a path mean nothing of points,
-    which have no order; that is warned of.
+    which have no order; that is warned of. With `book_at`, such as `book.at`, the outlook is that of the last day of X.
 
     Raises:
         BadInput: there is no book, or a column of X is not a name of it.
     """
 
-    def __init__(self, book: Book | None = None) -> None:
+    def __init__(self, book: Book | None = None, book_at: BookAt | None = None) -> None:
         self.book = book
+        self.book_at = book_at
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> ScenarioPrior:
         """Read the outlook for the names of X (T, n); y and fit_params are not looked at."""
         del y, fit_params
         validate_data(self, X, ensure_all_finite=False)  # a late listing leaves blanks that nobody reads here
-        book = _needed(self.book)
+        book = book_on(_needed(self.book), self.book_at, last_day(X), peer=PEER)
         places = match_names(book, _names(self, X), peer=PEER, absent="sell")
-        warn_of_hindsight(book, last_day(X))
         outlook = build_outlook(book)
         points, weights = scenario_points(outlook, places)
         told = "rows are points of scenarios and have no order: measures of a path, such as drawdowns, mean nothing"
@@ -137,6 +139,9 @@ class RobustAllocation(BaseOptimization):
         settings: sections of book.toml, where there is no book.
         risk_aversion: in place of `mandate.risk_aversion`, for a grid search.
         radius: in place of `robust.radius`, for a grid search.
+        book_at: what gives the book as it was known on a day, such as `book.at`, beside `book`: it is asked of the last
+            day of X, so that signals, views and prices are never later ones. Without it the one book speaks at every
+            date.
         absent: names of the book that X does not have are refused, or what is held of them is sold ("sell").
         portfolio_params, fallback, raise_on_failure: as skfolio has them. A fallback also takes over where the input is
             refused, so that this is warned of.
@@ -158,6 +163,7 @@ class RobustAllocation(BaseOptimization):
         settings: Mapping[str, Any] | None = None,
         risk_aversion: float | None = None,
         radius: float | None = None,
+        book_at: BookAt | None = None,
         absent: Absent = "refuse",
         portfolio_params: dict[str, Any] | None = None,
         fallback: Any = None,
@@ -174,6 +180,7 @@ class RobustAllocation(BaseOptimization):
         self.settings = settings
         self.risk_aversion = risk_aversion
         self.radius = radius
+        self.book_at = book_at
         self.absent = absent
 
     @property
@@ -188,10 +195,28 @@ class RobustAllocation(BaseOptimization):
     def fit(self, X: Any, y: Any = None) -> RobustAllocation:
         """Solve for the names of X (T, n) simple returns; y is not looked at."""
         del y
-        returns = validate_data(self, X, ensure_min_samples=2 if self.book is None else 1)
+        validate_data(self, X, ensure_min_samples=2 if self.book is None else 1)
+        return self._fitted(X)
+
+    def partial_fit(self, X: Any, y: Any = None) -> RobustAllocation:
+        """The same once there are further rows, X, behind those so far; `fit` begins anew. Where there is no plan, the
+        rows count as seen all the same, and of fallbacks skfolio knows "previous_weights" alone here.
+        """
+        self._validate_partial_fit_fallback()
+        seen = getattr(self, "_seen", None)
+        validate_data(self, X, reset=seen is None, ensure_min_samples=2 if seen is None and self.book is None else 1)
+        rows = X if seen is None else _joined(seen, X)
+        with self._handle_optimization_errors(X, y, method="partial_fit"):
+            self._fitted(rows)
+        return self
+
+    def _fitted(self, X: Any) -> RobustAllocation:
+        """Solved for all rows that there are, of which those stay that further ones will need."""
         try:
-            self.weights_ = self._weights(np.asarray(returns, dtype=np.float64), X)
+            self.weights_ = self._weights(np.asarray(X, dtype=np.float64), X)
+            self._seen = self._needed_later(X)
         except (Infeasible, NotSolved, OutOfTime) as error:
+            self._seen = self._needed_later(X)
             raise OptimizationError(str(error)) from error
         except (BadInput, BadMandate) as error:
             if self.fallback is not None or not self.raise_on_failure:
@@ -200,7 +225,15 @@ class RobustAllocation(BaseOptimization):
             raise
         return self
 
-    def _book(self, names: Sequence[str]) -> Book:
+    def _needed_later(self, X: Any) -> Any:
+        """The last rows: all of them where they are the scenarios, and one at least, which has the day."""
+        wanted = len(X)
+        if self.book is not None:
+            risk = self.book.settings.risk
+            wanted = int(risk.window_rows or 1) if risk.source == "prices" else 1
+        return X.tail(wanted).copy() if isinstance(X, pd.DataFrame) else np.array(X)[-wanted:]
+
+    def _book(self, names: Sequence[str], X: Any = None) -> Book:
         changes = {("mandate", "risk_aversion"): self.risk_aversion, ("robust", "radius"): self.radius}
         stated = {place: value for place, value in changes.items() if value is not None}
         if self.book is not None:
@@ -208,13 +241,22 @@ class RobustAllocation(BaseOptimization):
                 cure = "leave one of them out; settings are for rows without a book"
                 raise BadInput.of(PEER, "the book has settings of its own", cure, column="settings")
             refuse_no_book(self.book)
-            return with_settings(self.book, stated)
+            book = (
+                self.book
+                if X is None or self.book_at is None
+                else book_on(self.book, self.book_at, last_day(X), peer=PEER)
+            )
+            return with_settings(book, stated)
+        if self.book_at is not None:
+            raise BadInput.of(
+                PEER, "is asked of days of a book, and there is none", "give the book too", column="book_at"
+            )
         return with_settings(book_from_returns(names, self.settings, peer=PEER), stated)
 
     def _weights(self, returns: Matrix, X: Any) -> Vector:
         names = _names(self, X, None if self.book is not None else returns.shape[1])
         sold = () if self.book is not None else self._dropped(names)
-        book = self._book([*names, *sold])
+        book = self._book([*names, *sold], X)
         places = match_names(book, names, peer=PEER, absent="sell" if sold else self.absent)
         rows = pd.DataFrame(returns, index=X.index if isinstance(X, pd.DataFrame) else None, columns=[*names])
         if self.book is not None:
@@ -261,6 +303,21 @@ def _needed(book: Book | None) -> Book:
         raise BadInput.of(PEER, "is required: the scenarios are its own", cure, column="book")
     refuse_no_book(book)
     return book
+
+
+def _joined(seen: Any, X: Any) -> Any:
+    """Rows so far and further ones, which are later where both have dates.
+
+    Raises:
+        BadInput: they are not.
+    """
+    if not (isinstance(seen, pd.DataFrame) and isinstance(X, pd.DataFrame)):
+        return np.vstack([np.asarray(seen), np.asarray(X)])
+    before, first = last_day(seen), last_day(X.iloc[:1])
+    if before is not None and first is not None and first <= before:
+        rule, cure = f"begin on {first:%Y-%m-%d}, and rows until {before:%Y-%m-%d} are known", "give new rows alone"
+        raise BadInput.of(f"returns from {PEER}", rule, cure)
+    return pd.concat([seen, X])
 
 
 def _names(fitted: Any, X: Any, count: int | None = None) -> Sequence[str]:

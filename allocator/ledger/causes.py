@@ -28,6 +28,7 @@ from allocator.multistage.solve import solve_policy, with_hindsight
 from allocator.optimization.solve import Limits, Program, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import FIGURES, Plan, portfolio_figures
+from allocator.plan.reviews import of_chosen_names
 from allocator.plan.targets import solve_targets
 from allocator.rules.rows import Position
 from allocator.types import Matrix, Vector
@@ -155,7 +156,8 @@ class _Worth:
         """Of targets that are there."""
         objective = -found.loss
         if book.settings.uses_tree:
-            objective = build_multistage_mandate(book, self._outlook(book, mix)).utility.equivalent(found.loss)
+            staged = build_multistage_mandate(book, self._outlook(book, mix))
+            objective = staged.gain(found.loss)
         return self._row(found.weights, objective, [found.figures[one.name] for one in COMPARED])
 
     def of_book(self, book: Book, mix: Collection[str], *, explains: bool = False) -> Vector:
@@ -171,9 +173,10 @@ class _Worth:
         )
         check_obviously_infeasible(book, outlook)
         if book.settings.uses_tree:
-            staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
+            staged, _ = of_chosen_names(book, outlook, build_multistage_mandate(book, outlook), start)
+            staged = with_hindsight(staged, start, limits)
             best, mandate = solve_policy(staged, start, limits), staged.mandates[0]
-            target, objective = trade_of_solution(start, mandate, best.holdings[0], book.value), best.equivalent
+            target, objective = trade_of_solution(start, mandate, best.holdings[0], book.value), best.gain
         else:
             compiled = Program if explains else self._compiled
             stated = build_mandate(book, outlook, self._ambiguity(book, outlook, mix))

@@ -99,6 +99,15 @@ class MultistageMandate:
         """Whether there is one adverse expectation, over all leaves at once: not time-consistent."""
         return self.utility.over_leaves and self.tree.nodes > 1
 
+    def choosing(self, held: NDArray[np.bool_]) -> MultistageMandate:
+        """The same question once the names (N,) that are held are chosen."""
+        return replace(self, mandates=tuple(one.choosing(held) for one in self.mandates))
+
+    def gain(self, loss: float) -> float:
+        """What a loss is as a return, less the cash that comes on the way; in a regret there is none of it."""
+        came = 0.0 if self.utility.over_leaves else self.tree.all_flows
+        return self.utility.equivalent(loss) - came
+
     @property
     def words(self) -> ObjectiveWords:
         """What people read of the objective."""

@@ -77,6 +77,11 @@ class Policy:
         """The certainty equivalent: the riskless return to the horizon that is as good."""
         return self.staged.utility.equivalent(self.objective)
 
+    @property
+    def gain(self) -> float:
+        """The certainty equivalent less the cash that comes on the way, which is no gain."""
+        return self.staged.gain(self.objective)
+
     @cached_property
     def own_path(self) -> PathWealth:
         """What it is charged for risk by."""

@@ -503,11 +503,18 @@ class ElasticProgram:
         return self._ran_afresh(said)
 
     def _ran_afresh(self, said: str) -> bool:
-        """The same program read by a new solver that presolves: it settles what a warm simplex gets lost in."""
+        """The same program read by a new solver that presolves: it settles what a warm simplex gets lost in; once more
+        where presolve gets lost in what is left of numbers that cancel.
+        """
         fresh = quiet_highs(threads=1)
         fresh.passModel(self._solver.getModel())
-        run_highs(fresh)
-        status = fresh.getModelStatus()
+        for dropped in (1e-12, 1e-9):  # of what presolve makes: the program's own numbers are read by now
+            fresh.setOptionValue("small_matrix_value", dropped)
+            run_highs(fresh)
+            status = fresh.getModelStatus()
+            if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible):
+                break
+            fresh.clearSolver()
         if status == highspy.HighsModelStatus.kInfeasible:
             return False
         if status != highspy.HighsModelStatus.kOptimal:

@@ -121,6 +121,11 @@ class ScenarioTree:
         """(D,) the flows, zeros where none comes."""
         return np.zeros(self.nodes) if self.flows is None else self.flows
 
+    @property
+    def all_flows(self) -> float:
+        """What comes on the way in all, the same to every leaf, as flows are dated."""
+        return float(self.on_path(self.cash_flows)[0])
+
     @cached_property
     def to_come(self) -> Vector:
         """(D,) what later flows are worth at each node: of a node's children all have the same, as they are dated."""

@@ -115,7 +115,9 @@ class LookAgainDocument(TypedDict):
 class _PolicyRows(TypedDict):
     """what is done at each review, with reviews or an objective of the tree of decisions; else null"""
 
-    certainty_equivalent_with_lots: Annotated[float, "of the policy that begins with the lots that were weighed"]
+    certainty_equivalent_with_lots: Annotated[
+        float, "of the policy that begins with the lots that were weighed, less the cash that comes on the way"
+    ]
     certainty_equivalent_of_holding: Annotated[float | None, "of the policy that holds until the first review"]
     nodes: Annotated[
         list[NodeRow], Keywords(minItems=1), "what to hold at every node, decisions after the ones that they follow"
@@ -354,8 +356,8 @@ def _scenarios(plan: Plan) -> list[Row]:
 def _policy(plan: Plan, policy: ReviewPolicy) -> _PolicyRows:
     """The policy that is followed, what is believed and what prices are at each node, and how caution is released."""
     return {
-        "certainty_equivalent_with_lots": round(policy.with_lots.equivalent, 8),
-        "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.equivalent, 8),
+        "certainty_equivalent_with_lots": round(policy.with_lots.gain, 8),
+        "certainty_equivalent_of_holding": None if policy.holding is None else round(policy.holding.gain, 8),
         "nodes": policy.nodes_document(),
         "caution_schedule": list(map(document_of, policy.caution_schedule)),
         "proof": policy_proof_document(plan),

@@ -44,6 +44,8 @@ _MORE = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
 _HALVINGS = 3
 """Of the last of these steps, to come near to the smallest that is enough."""
+_PAID = 256
+"""Parts of a payment to which the most that can be paid is told, where no other fix is found."""
 _FEW = 3
 """Choices of names of which lots are looked for besides, where a fix is tried."""
 _TOGETHER = 4
@@ -72,6 +74,8 @@ def with_tried_fixes(error: Infeasible, book: Book) -> Infeasible:
             untried.append(move)
         elif trying.spent:
             cut = True
+    if not found and not untried and (paid := trying.payable()) is not None:
+        found[frozenset(one.id.key for one in paid)] = paid
     every = [move for keys, move in found.items() if not any(other < keys for other in found)] + untried
     told = error.rules if error.rules and error.message.startswith(describe_conflict(error.rules)) else ()
     fixes = [describe_fix(move, told) for move in every]
@@ -102,11 +106,14 @@ def _candidates(error: Infeasible, book: Book, outlook: Outlook, *, quick: bool 
         return (*error.moves, *_smallest_trade(error, book))
     start, stated = Position(book.weights, book.cash / book.value), build_mandate(book, outlook)
     if not error.of_lots:
-        conflict = explain_conflict(start, outlook, stated, quick=quick)
-        if conflict is None and stated.few_names is not None:
-            from allocator.few_names.feasibility import names_conflict
+        try:
+            conflict = explain_conflict(start, outlook, stated, quick=quick)
+            if conflict is None and stated.few_names is not None:
+                from allocator.few_names.feasibility import names_conflict
 
-            conflict = names_conflict(start, outlook, stated)
+                conflict = names_conflict(start, outlook, stated)
+        except NotSolved:  # a fix that is not found does not hide the conflict that is known
+            return ()
         return () if conflict is None else conflict.moves
     members = RelaxedLimits.nothing(start, outlook, stated).members
     little = (one.at(one.stated).further(_MORE[0]) for one in members if one.has_limit)
@@ -191,6 +198,22 @@ class _Trying:
                 found, at = between, (kept + at) / 2
             else:
                 kept = (kept + at) / 2
+        return found
+
+    def payable(self) -> Move | None:
+        """About the most that can be paid out today instead; None where nothing is, or less does not help either."""
+        key, paid = "cash.paid_out", self.book.settings.cash.paid_out
+        label, unit = (
+            f"{paid:,.12g} {self.book.settings.book.currency} paid out",
+            f" {self.book.settings.book.currency}",
+        )
+        self.most, found, low, high = self.left, None, 0.0, paid
+        while paid and high - low > paid / 256:
+            move = (LooserLimit(RuleId("paid out", key=key), label, float(int((low + high) / 2)), -1.0, unit),)
+            if self.refusal(move) is None:
+                found, low = move, (low + high) / 2
+            else:
+                high = (low + high) / 2
         return found
 
     def lawful(self, move: Move, more: float) -> Move:

@@ -274,8 +274,7 @@ def of_chosen_names(
     from allocator.few_names.relaxations import choose_names_or_refuse
 
     names = choose_names_or_refuse(start, outlook, stated, Limits.of(book), gap, staged)
-    (_,) = staged.mandates  # of one decision, as the book was checked
-    return replace(staged, mandates=(stated.choosing(names.held),)), names
+    return staged.choosing(names.held), names
 
 
 def _decided(

@@ -194,7 +194,7 @@ class Desk:
         if book.settings.uses_tree:
             staged = with_hindsight(build_multistage_mandate(book, outlook), start, limits)
             policy = solve_policy(staged, start, limits)
-            told = f"Certainty equivalent {policy.equivalent:z.2%} ({policy.solver})."
+            told = f"Certainty equivalent {policy.gain:z.2%} ({policy.solver})."
             return {**_shown(book, outlook, staged.mandates[0], policy.trade(0)), "binding": [], "certificate": told}
         stated = with_chosen_names(build_mandate(book, outlook), book, start, outlook)
         given = relax_by_tier(start, outlook, stated)

@@ -19,6 +19,7 @@ from allocator.optimization.solve import Limits
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
+from allocator.plan.reviews import of_chosen_names
 from allocator.plan.targets import solve_targets
 from allocator.presentation import ByName, Probability, Row
 from allocator.rules.builder import bucket_shares
@@ -208,20 +209,23 @@ def reviewed_sweep(book: Book, say: Say = say_nothing) -> Row | None:
         return None
     name = book.settings.hypotheses[0]
     of_name = [section.hypothesis == name for section in book.settings.scenarios.values()]
-    stated = round(float(build_outlook(book).probabilities[of_name].sum()), 15)
+    outlook = build_outlook(book)
+    stated = round(float(outlook.probabilities[of_name].sum()), 15)
     start, limits, points = Position(book.weights, book.cash / book.value), Limits.of(book), list[Row]()
+    _, names = of_chosen_names(book, outlook, build_multistage_mandate(book, outlook), start)
     for at in sorted({*(step / STEPS for step in range(STEPS + 1)), stated}):
         say(f"beliefs in {name}: {at:.1%}")
         view = {name: min(max(at, _LEFT), 1 - _LEFT)} if at != stated else book.settings.believe
         own = replace(book, settings=book.settings.model_copy(update={"believe": view}))
         try:
-            staged = with_hindsight(build_multistage_mandate(own, build_outlook(own)), start, limits)
-            policy = solve_policy(staged, start, limits)
+            staged = build_multistage_mandate(own, build_outlook(own))
+            staged = staged if names is None else staged.choosing(names.held)
+            policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
         except (Infeasible, NotSolved):
             continue
         held = map(float, policy.trade(0).all_weights.round(8))
         weights = dict(zip((*book.instruments, book.cash_instrument), held, strict=True))
-        points.append({"probability": at, "objective": round(policy.equivalent, 10), "weights": weights})
+        points.append({"probability": at, "objective": round(policy.gain, 10), "weights": weights})
     return {"axis": name, "stated": round(stated, 8), "points": points}
 
 

@@ -469,7 +469,7 @@ class _OverReviews:
         if self._names is None:  # those of the book, at every aversion and caution
             own, self._names = of_chosen_names(book, self.outlook, own, self.start)
         else:
-            own = replace(own, mandates=(own.mandates[0].choosing(self._names.held),))
+            own = own.choosing(self._names.held)
         return with_hindsight(own, self.start, self._limits)
 
     def _solved(self, staged: MultistageMandate) -> Policy:

@@ -73,7 +73,7 @@ def _reoptimized_tree(owned: Book, after: ShockedBook, held: NDArray[np.bool_] |
     start = Position(then.weights, then.cash / then.value)
     staged = build_multistage_mandate(then, outlook, after.ambiguity)
     if held is not None:
-        staged = replace(staged, mandates=tuple(one.choosing(held) for one in staged.mandates))
+        staged = staged.choosing(held)
     policy = solve_policy(with_hindsight(staged, start, limits), start, limits)
     trade = trade_of_solution(start, staged.mandates[0], policy.holdings[0], then.value)
     came = then.settings.cash.flow - owned.settings.cash.flow  # by that day, which is no gain

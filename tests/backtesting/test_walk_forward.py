@@ -263,6 +263,9 @@ def test_what_cannot_be_walked_is_refused_with_the_cure(root: Path) -> None:
     assert told.endswith('set risk.blanks = "drop_rows"')
     (told,) = refusal(prices=closes(), every="fortnight")
     assert "write month, week or a number of rows" in told
+    told = refusal(prices=closes(), outlook="tody", when="never", peers=["skfolo"])
+    assert told[0] == "--peer: is not known (got 'skfolo'); did you mean 'skfolio'?"
+    assert [line.split(":")[0] for line in told] == ["--peer", "--when", "--outlook"]
     (told,) = refusal(prices=closes().drop(columns="DDD"))
     assert told == "prices DDD: has no column here; add it"
     (told,) = refusal(prices=closes(), start=dt.date(2027, 1, 1))
@@ -358,3 +361,22 @@ def test_refusals_have_the_exit_code_of_their_class(root: Path) -> None:
 def test_prices_of_one_day_more_are_a_longer_walk_of_the_same(found: Backtest) -> None:
     assert found.frame().shape == (len(found.days), 3)
     assert found.days[-1] == DAYS[-1]
+
+
+def test_the_document_is_drawn_and_tabulated(found: Backtest) -> None:
+    from allocator.reporting.pictures import picture
+    from allocator.reporting.tables import backtest_tables
+
+    document = found.document()
+    drawn = picture(document)
+    assert [title for title, _ in drawn.charts] == [
+        "What each account has gained, after costs", "How far it is below its highest value so far",
+    ]  # fmt: skip
+    lines = json.dumps(drawn.charts[0][1])
+    assert all(json.dumps(one.policy) in lines for one in found.policies)
+    tables = backtest_tables(document)
+    assert [len(tables[name].rows) for name in ("policies", "accounts", "events")] == [
+        3, len(found.days), sum(len(one.events) for one in found.policies),
+    ]  # fmt: skip
+    (ends,) = [tables["accounts"].rows[-1]]
+    assert ends[1:] == tuple(round(float(one.values[-1]), 2) for one in found.policies)

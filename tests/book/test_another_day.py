@@ -154,6 +154,14 @@ def test_a_day_before_all_prices_is_refused() -> None:
     assert told == "prices date: has no row by 2026-01-05; give prices of earlier days, or ask for a later one"
 
 
+@pytest.mark.parametrize("date", ["2026-10-22", pd.NaT, 20261022])
+def test_what_is_no_date_is_refused_as_such(date: Any) -> None:
+    (told,) = refusals(lambda: priced(prices()).at(date))
+    assert told == f"date: is no date (got '{date}'); give for example datetime.date(2026, 11, 20)"
+    then = priced(prices())
+    assert same(then.at(pd.Timestamp(EARLIER)), then.at(EARLIER))
+
+
 def test_every_error_of_all_that_is_given_comes_at_once() -> None:
     bad = prices().assign(AAA=-1.0)
     told = refusals(lambda: priced(prices()).at(EARLIER, prices=bad, holdings={"AAB": 1.0, "BBB": -2.0}))

@@ -313,3 +313,15 @@ def test_caution_frontier_and_shocks_of_a_tail_are_of_the_names_that_were_chosen
     assert effect.why_not is None
     bought = {name for name, part in effect.trades if part > 0}
     assert bought <= {name for name, own in zip(book.instruments, plan.names.held, strict=True) if own}
+
+
+def test_fewer_names_than_are_locked_are_a_conflict_whose_fix_works_even_if_one_is_above_its_cap() -> None:
+    """What mends one conflict leads to the next, and a simplex that is lost there hides none of them."""
+    listed = Path(__file__).parents[2] / "data" / "listed"
+    asked = ["mandate.max_names=3", 'mandate.locked=["NVDA", "META", "MSFT", "GOOGL"]']
+    with pytest.raises(Infeasible) as caught:
+        rebalance(load(listed, overrides=asked))
+    assert caught.value.rules == ("NVDA at most 12%", "NVDA is locked")
+    (fix,) = caught.value.overrides
+    assert "mandate.max_names=8" in fix
+    assert (rebalance(load(listed, overrides=[*asked, *fix])).final.weights[:-1] > 0).sum() == 8

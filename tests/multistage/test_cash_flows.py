@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cvxpy as cp
@@ -17,23 +19,28 @@ from allocator.ambiguity.balls import Singleton, TotalVariation
 from allocator.book.loading import load
 from allocator.display.console import describe_cash_flows
 from allocator.errors import BadInput, Infeasible
+from allocator.ledger.input_groups import SECTIONS
 from allocator.mandate.mandate import Mandate
 from allocator.multistage import solve as reused
 from allocator.multistage.mandate import MultistageMandate
 from allocator.multistage.objectives import LinearUtility, LogUtility, PowerUtility, Utility
 from allocator.multistage.policy import policy_from_trades, refuse_broken_policy
+from allocator.multistage.risk_adjustment import Regret
 from allocator.multistage.solve import (
     policy_after_first_trades,
     solve_policy,
     solve_side_by_side,
+    with_hindsight,
 )
 from allocator.multistage.value_of_waiting import value_of_waiting
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.risk_model import FactorRisk
 from allocator.outlook.scenario_tree import ScenarioTree, build_review_tree
 from allocator.plan.document import plan_document
+from allocator.plan.follow import input_fingerprints
 from allocator.plan.rebalance import rebalance
 from allocator.rules.rows import Position
+from allocator.stress_testing import shock_effects
 from tests.multistage.test_verify import verified
 from tests.random_trees import random_tree
 
@@ -81,6 +88,16 @@ def test_a_flow_of_one_scenario_is_invested_or_sold_for_as_by_hand(utility: Util
     assert policy.equivalent == pytest.approx((1.1 * 1.2 + flow) * 1.3 - 1, abs=1e-7)
     assert (policy.bought - policy.sold)[:, 0] == pytest.approx([0.0, 0.0, flow], abs=1e-7)
     assert policy.wealth_before[2] == pytest.approx(1.32 + flow, abs=1e-7)
+
+
+@pytest.mark.parametrize("flow", [0.25, -0.3])
+def test_regret_has_none_of_a_flow_in_it(flow: float) -> None:
+    """Who knows the one scenario does as well with it, so that nothing is regretted."""
+    start = Position(np.array([0.4]), 0.6)
+    asked = with_hindsight(chain((1.1, 1.2, 1.3), Regret(), flow, rate=0.01), start)
+    policy = solve_policy(asked, start)
+    assert policy.objective == pytest.approx(0.0, abs=1e-7)
+    assert policy.gain == pytest.approx(0.0, abs=1e-7)
 
 
 @pytest.mark.parametrize("growth", [1.01, 1.1])
@@ -316,6 +333,9 @@ def test_a_stranger_follows_a_policy_with_flows_and_finds_another_flow_out() -> 
     ]
     made = json.loads(json.dumps(plan_document(plan), allow_nan=False))
     Draft202012Validator(json.loads((ROOT / "schemas" / "plan.schema.json").read_text(encoding="utf-8"))).validate(made)
+    assert plan.policy is not None
+    lots = plan.policy.with_lots
+    assert made["policy"]["certainty_equivalent_with_lots"] == pytest.approx(lots.equivalent + 0.03, abs=1e-8)
     assert {node["date"]: node.get("cash_flow") for node in made["policy"]["nodes"]} == {
         "2026-11-20": None,
         "2027-02-20": 0.05,
@@ -324,3 +344,24 @@ def test_a_stranger_follows_a_policy_with_flows_and_finds_another_flow_out() -> 
     assert verified(made).stdout.startswith("verified")
     made["policy"]["proof"]["nodes"][1]["cash_flow"] += 1e-3
     assert "NOT verified" in verified(made).stderr
+
+
+def test_after_news_that_takes_months_what_has_come_by_then_is_cash_and_the_rest_is_still_to_come() -> None:
+    """A shock whose news is there on the first of March: February's flow lies in cash, August's is to come, once."""
+    owned = load(PLAIN, overrides=flows(d20270210=1_000_000, d20270820=-500_000))
+    news = SimpleNamespace(told=dt.date(2027, 3, 1), signals=owned.signals)
+    then = shock_effects._by_the_day(owned, news)
+    grown = owned.cash * (1 + float(owned.cash_required_return or 0.0)) ** (101 / 365.25)
+    assert then.cash == pytest.approx(grown + 1_000_000)
+    assert then.settings.cash.flow == 1_000_000
+    assert then.settings.cash_at_reviews == {dt.date(2027, 8, 20): -500_000.0}
+
+
+def test_flows_are_inputs_of_the_group_of_holdings_and_of_what_a_plan_is_followed_by() -> None:
+    plain, asked = load(PLAIN), load(PLAIN, overrides=flows(d20270210=1_000_000))
+    assert "cash" in SECTIONS["holdings"]
+    before, after = input_fingerprints(plain), input_fingerprints(asked)
+    assert {name for name in after if after.get(name) != before.get(name)} == {"cash"}
+    paid = {"paid_in": 5.0, "paid_out": 0.0}  # as it was digested before there were dated flows
+    told = input_fingerprints(load(PLAIN, overrides=["cash.paid_in=5"]))["cash"]
+    assert told == hashlib.sha256(json.dumps(paid, sort_keys=True).encode()).hexdigest()[:16]

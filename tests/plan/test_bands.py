@@ -189,6 +189,7 @@ def test_a_band_and_no_sales_conflict_and_nothing_else_is_named() -> None:
         ({"AAA": band(0.2)}, {"forbidden": ["AAA"]}, "is forbidden: nothing of it may be left"),
         ({"AAA": band(0.5)}, {"max_weight": 0.4}, "is above what it may weigh, 0.4"),
         ({"AAA": band(0.5)}, {"weights": {"AAA": {"max": 0.4}}}, "is above what it may weigh, 0.4"),
+        ({"AAA": band(0.5)}, {"max_issuer_weight": 0.4}, "is above what it may weigh, 0.4"),
         ({"efficiency": band(0.1)}, {"buckets": {"efficiency": {"min": 0.4}}}, "is below what it must weigh, 0.4"),
         ({name: band(0.3) for name in NAMES}, {}, "add up to 1.2 of instruments, more than there is"),
         ({"adopter": band(0.3)}, {}, "nothing in this book counts towards it"),

@@ -83,6 +83,21 @@ def test_more_cash_out_than_may_be_sold_is_a_conflict_whose_fixes_work() -> None
             planned(500.0, **{**mended, section: {**mended[section], name: float(number) + step}})
 
 
+def test_where_the_account_that_is_left_keeps_nothing_the_fix_is_about_the_most_that_can_be_paid() -> None:
+    """Of 100 that are left a tenth may be traded: no limit helps, and half of a 256th more cannot be paid out."""
+    wish = {"max_turnover": 0.1, "max_weight": 0.3}
+    with pytest.raises(Infeasible) as caught:
+        planned(1000.0, cash={"paid_out": 4900.0}, mandate=wish)
+
+    ((override,),) = caught.value.overrides
+    key, _, most = override.partition("=")
+    assert key == "cash.paid_out"
+    assert f"lower '4,900 USD paid out' to {most} USD" in str(caught.value)
+    assert planned(1000.0, cash={"paid_out": float(most)}, mandate=wish)
+    with pytest.raises(Infeasible):
+        planned(1000.0, cash={"paid_out": float(most) + 4900 / 256 + 1}, mandate=wish)
+
+
 def test_all_that_the_account_is_worth_cannot_be_paid_out() -> None:
     with pytest.raises(BadInput, match=r"cash\.paid_out.*is all that there is: the account is worth 5,000\.00 USD"):
         held(1000.0, cash={"paid_out": 5000.0})

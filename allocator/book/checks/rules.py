@@ -157,6 +157,11 @@ def check_bands(draft: Draft) -> Iterator[Breach]:
             own = (mandate.weights, mandate.buckets, mandate.groups)[kinds.index(True)].get(name)
             floor, cap = (None, None) if own is None else (own.min, own.max)
             cap = mandate.max_weight if cap is None and kinds[0] else cap
+            if kinds[0]:  # all that it may weigh beside others of its issuer
+                issuer = str(draft.risky["issuer"].iloc[instruments.index(name)])
+                together = mandate.issuers.get(issuer)
+                of_issuer = mandate.max_issuer_weight if together is None or together.max is None else together.max
+                cap = min((limit for limit in (cap, of_issuer) if limit is not None), default=None)
             for limit, beyond, words, cure in (
                 (cap, 1, "above what it may", "lower the target, or raise the cap"),
                 (floor, -1, "below what it must", "raise the target, or lower the floor"),
