@@ -137,3 +137,22 @@ def test_names_of_policies_are_their_own_and_the_nominal_tree_is_first() -> None
     wanted = {(round(c / 10, 1), 0.0) for c in range(11)} | {(0.0, round(c / 10, 1)) for c in range(11)} | {(0.5, 0.5)}
     assert cautions == wanted
     assert tree_name((0.2, 0.6)) == "tree, 0.2 and 0.6"
+
+
+def test_skfolio_s_portfolios_are_of_the_same_outlook_and_traded_as_near_as_the_rules_let_be(
+    met: Situation, start: Position
+) -> None:
+    pytest.importorskip("skfolio")
+    from allocator.backtesting.peer_policies import peer_policies
+
+    cvar, opinions = peer_policies()
+    for policy in (cvar, opinions):
+        wanted = policy.wanted(met, start)  # type: ignore[attr-defined]
+        trade = policy.trade(met, start)
+        assert (wanted >= -1e-6).all()
+        assert wanted.max() <= 0.18 + 1e-6
+        assert np.abs(trade.weights - wanted).sum() < 0.25  # one name is locked, and purchases cost
+        assert met.mean_variance.readings(trade, met.outlook)
+        assert all(one.missed <= 1e-6 for one in met.mean_variance.readings(trade, met.outlook))
+    assert cvar.caution is None
+    assert cvar.name != opinions.name

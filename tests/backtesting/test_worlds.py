@@ -219,6 +219,8 @@ def test_an_error_alone_is_the_same_error_as_among_all_others(book: Book, about:
         (["horizon.reviews=[]"], "horizon.reviews"),
         (['mandate.objective="mean_cvar"'], "mandate.objective"),
         (["mandate.max_names=4"], "mandate.max_names"),
+        (["mandate.max_volatility=0.2"], "mandate.max_volatility"),
+        (["mandate.min_expected_return=0.0"], "mandate.min_expected_return"),
         (["cash.paid_in=1000"], "cash"),
     ],
 )
