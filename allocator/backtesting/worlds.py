@@ -144,7 +144,7 @@ SignalRow: TypeAlias = tuple[dt.date, str, str, str]
 """Its date, kind, source and hypothesis."""
 
 
-def book_on(book: Book, day: dt.date, rows: Sequence[SignalRow]) -> Book:
+def book_at_review(book: Book, day: dt.date, rows: Sequence[SignalRow]) -> Book:
     """The same book on `day`, rows until then among its signals. Holdings and prices stay: who plans says where he
     stands, and what prices hold is the outlook's.
     """
@@ -234,7 +234,7 @@ class WorldSource:
 
     def _outlook(self, day: dt.date, seen: tuple[SignalRow, ...]) -> Outlook:
         if (day, seen) not in self._known:
-            self._known[day, seen] = build_outlook(book_on(self.truth, day, seen))
+            self._known[day, seen] = build_outlook(book_at_review(self.truth, day, seen))
         return self._known[day, seen]
 
     def _noise(self, risk: FactorRisk, years: float, days: Sequence[dt.date], draw: _Draws) -> Matrix:

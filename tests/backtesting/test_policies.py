@@ -22,7 +22,7 @@ from allocator.backtesting.policies import (
     traded,
     tree_name,
 )
-from allocator.backtesting.worlds import book_on
+from allocator.backtesting.worlds import book_at_review
 from allocator.book.book import Book
 from allocator.rules.rows import Position
 
@@ -107,9 +107,9 @@ def test_one_period_by_mean_and_variance_is_the_product_s_own_plan_of_such_a_boo
 
 def test_who_follows_the_claim_is_certain_of_the_last_one_that_is_not_refuted(book: Book, start: Position) -> None:
     day, claim = dt.date(2027, 2, 20), (dt.date(2027, 1, 5), "claim", "Google", "generalizable")
-    silent = Situation(book_on(book, day, ()))
-    claimed = Situation(book_on(book, day, (claim,)))
-    refuted = Situation(book_on(book, day, (claim, (day, "refutation", "Google", "generalizable"))))
+    silent = Situation(book_at_review(book, day, ()))
+    claimed = Situation(book_at_review(book, day, (claim,)))
+    refuted = Situation(book_at_review(book, day, (claim, (day, "refutation", "Google", "generalizable"))))
     follows = AnswerPolicy("follow the claim")
 
     assert [claimed_answer(one.book) for one in (silent, claimed, refuted)] == [None, "generalizable", None]

@@ -16,7 +16,7 @@ from allocator.backtesting.worlds import (
     WorldSource,
     _empty_claims,
     believed_book,
-    book_on,
+    book_at_review,
     drawn_signals,
     random_stream,
     refuse_untried,
@@ -71,7 +71,7 @@ def test_at_an_announcement_share_of_one_no_name_is_worth_less_waiting_for_in_th
     truth = replace(book, settings=book.settings.model_copy(update={"horizon": at_once}))
     world = next(one for n in range(30) if len((one := WorldSource(truth, 26).world(1, n)).signals) > 3)
     for day in world.days:
-        seen = book_on(truth, day, world.signals)
+        seen = book_at_review(truth, day, world.signals)
         path = market_path(seen)
         assert path is not None
         assert path.now @ (1 + build_outlook(seen).returns) == pytest.approx(required_growth(seen), rel=1e-9)
