@@ -28,6 +28,8 @@ def show_backtest(found: Backtest) -> None:
         out.print("Today's outlook on every row: what it says was not known then.")
     heading(out, "Every account after costs")
     for first in range(0, len(found.policies), _SIDE_BY_SIDE):
+        if first:
+            out.print()
         out.print(_measured(found, found.policies[first : first + _SIDE_BY_SIDE]))
     out.print()
     counted = Counter(event.event for event in found.policies[0].events if event.event != "ended")

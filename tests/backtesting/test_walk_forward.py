@@ -20,6 +20,7 @@ from allocator.__main__ import main
 from allocator.backtesting.standard_portfolios import PEERS
 from allocator.backtesting.walk_forward import FOOT, Backtest, PolicyResult, _Account, backtest
 from allocator.book.book import Book
+from allocator.display.backtest import show_backtest
 from allocator.errors import AllocatorError, BadInput, Infeasible, NotSolved
 from tests.books import CASH, NAMES, book
 from tests.command_line import runner
@@ -395,6 +396,16 @@ def test_the_screen_fits_and_says_what_it_is_no_proof_of(root: Path, folder: Pat
     assert max(map(len, lines)) <= 80
     assert " ".join(shown.stdout.split()).endswith(FOOT)
     assert "Today's outlook on every row: what it says was not known then." in shown.stdout
+
+
+def test_a_second_table_of_policies_begins_after_a_blank_line(
+    found: Backtest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_backtest(replace(found, policies=found.policies * 2))
+    lines = capsys.readouterr().out.splitlines()
+    headed = [at for at, line in enumerate(lines) if "buy and hold" in line]
+    assert len(headed) == 2
+    assert not lines[headed[1] - 1].strip()
 
 
 def test_the_document_is_of_its_schema(found: Backtest, root: Path) -> None:
