@@ -585,6 +585,8 @@ class _Walk:
             yield f"{name} has no price after {last:%Y-%m-%d}: who held it sold it on {day} at its last, at a cost"
         if self.book.foreign_currencies:
             yield f"exchange rates are held constant ({', '.join(self.book.foreign_currencies)})"
+        if self.outlook == "dated" and self.book.settings.question is None:
+            yield "probabilities here have no date: today's are believed on every row, which is hindsight"
         if self.flows:
             yield "cash.flows, which are planned for later, are left out"
         yield "cash earns nothing; policies beside the plan keep none of its rules"

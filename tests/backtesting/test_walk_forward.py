@@ -398,6 +398,13 @@ def test_the_screen_fits_and_says_what_it_is_no_proof_of(root: Path, folder: Pat
     assert "Today's outlook on every row: what it says was not known then." in shown.stdout
 
 
+def test_an_outlook_without_a_date_is_said_to_be_hindsight(root: Path, found: Backtest) -> None:
+    told = "probabilities here have no date: today's are believed on every row, which is hindsight"
+    assert told in found.notes
+    note = allocator.load(root / "data" / "note")
+    assert told not in backtest(note, prices=of_listed(root, note), every=1000).notes
+
+
 def test_a_second_table_of_policies_begins_after_a_blank_line(
     found: Backtest, capsys: pytest.CaptureFixture[str]
 ) -> None:
