@@ -86,7 +86,7 @@ build/peers/.made: pyproject.toml constraints.txt
 	@touch $@
 
 # What else is claimed about time, a script each: `python benchmarks/axes.py`, and so on.
-CLAIMS := axes conflicts few_names outlook reasons reporting settled stress stress_model
+CLAIMS := axes conflicts few_names frontier outlook reasons reporting settled stress stress_model
 claims: $(VENV)/.dev
 	@set -e; for script in $(CLAIMS); do echo "== $$script"; $(RUN) "benchmarks/$$script.py"; done
 

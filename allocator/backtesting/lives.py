@@ -10,7 +10,7 @@ import numpy as np
 
 from allocator.backtesting.cells import Design
 from allocator.backtesting.policies import Situation, TrialPolicy, best_if_known, shape_of, traded
-from allocator.backtesting.worlds import World, WorldSource, believed_book, book_on
+from allocator.backtesting.worlds import World, WorldSource, believed_book, book_at_review
 from allocator.book.book import Book
 from allocator.outlook.question import DAYS_A_MONTH
 from allocator.rules.rows import Position
@@ -121,7 +121,7 @@ class InvestorLife:
         """What the investor sees there: the same in every world in which as much was signalled."""
         seen = tuple(row for row in world.signals if row[0] <= day)
         if (day, seen) not in known:
-            known[day, seen] = Situation(book_on(book, day, seen))
+            known[day, seen] = Situation(book_at_review(book, day, seen))
         return known[day, seen]
 
 

@@ -33,7 +33,7 @@ from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import FEWEST_ROWS
-from allocator.errors import BadInput, Breach, Infeasible, NotSolved, did_you_mean
+from allocator.errors import BadInput, Breach, Infeasible, NotSolved, did_you_mean, setting_breach
 from allocator.mandate.builder import cost_rates
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
@@ -54,6 +54,7 @@ CLOCKS = (252.0, 52.0, 12.0, 4.0, 1.0)
 """Rows a year: trading days, weeks, months, quarters, years."""
 OF_THE_DAY = tuple(check for check in CHECKS if check.needs in (None, "signals"))
 """What of a book's tables and settings may agree on one day and not on a later one."""
+FEWEST_DAYS = 3
 LOTS_GAP_BPS = 5.0
 """Of the objective: how near to the best whole lots must be here, unless the book states `lots.gap_bps`."""
 FOOT = (
@@ -304,9 +305,11 @@ def _history(book: Book, prices: pd.DataFrame | RawTable | None) -> pd.DataFrame
     """
     raw = from_frame("prices", prices) if isinstance(prices, pd.DataFrame) else prices
     history, name = (book.price_history, "prices") if raw is None else (history_of_table(book, raw), raw.name)
-    if history is None or len(history) < 3:
+    if history is None:
         cure = "add prices.csv to the book, or name a file with --prices"
         raise BadInput.of("prices", "this book has no price history", cure)
+    if len(history) < FEWEST_DAYS:
+        raise BadInput.of(name, f"needs {FEWEST_DAYS} rows or more to walk through, and has {len(history)}", "add rows")
     risk = book.settings.risk
     doubts = price_doubts(history, PriceTable(name))
     silent = {entry.table for entry in book.settings.confirm}
@@ -351,25 +354,35 @@ class _Walk:
         self.there = ~np.isnan(self.quoted)
         self.eligible = self.there & (self._row_of_listing() <= np.arange(len(history))[:, None])
         self.window = int(own.risk.window_rows or _rows_a_year(self.days))
-        first = self._first(start, self.window if estimates or own.risk.source == "prices" else 0)
+        before = self.window if estimates or own.risk.source == "prices" else 0
+        first = self._first(start, before)
         last = len(self.days) if end is None else int(self.days.searchsorted(pd.Timestamp(end), side="right"))
         if last - first < 2:
             rule = f"leaves no rows to walk through: prices are of {self.days[0]:%Y-%m-%d} to {self.days[-1]:%Y-%m-%d}"
             told = f", and the first review can be on {self.days[first]:%Y-%m-%d}" if first < len(self.days) else ""
-            raise BadInput.of("backtest", rule + told, self._cure(start))
+            raise BadInput.of("backtest", rule + told, self._cure(start, end, first, before))
         self.rows = range(first, last)
         self.reviews = frozenset(_review_rows(self.days, self.rows, every))
         self.started = first
         if outlook == "dated" and (wrong := [*views_of_later(own, self.days[first].date())]):
             raise BadInput(wrong)
 
-    def _cure(self, start: dt.date | None) -> str:
-        if start is not None:
-            return "begin earlier, or give more prices with --prices"
-        known = _known_since(self.book.settings)
-        if known is not None and self.outlook == "dated" and pd.Timestamp(known[1]) > self.days[0]:
+    def _cure(self, start: dt.date | None, end: dt.date | None, first: int, before: int) -> str:
+        """What helps where nothing is left: about whatever it is that the first row waits for."""
+        if end is not None and first + 1 < len(self.days):
+            return f"let it end on {self.days[first + 1]:%Y-%m-%d} or later"
+        known = _known_since(self.book.settings) if self.outlook == "dated" else None
+        if known is not None and self._row_of(known[1]) == first:
             return f"{known[0]} is {known[1]}: give prices from then on, or --outlook today for today's on every row"
-        return f"give more than {self.window} rows before the first with --prices, or shorten risk.window_rows"
+        if start is not None and self._row_of(start) == first:
+            return "begin earlier, or give more prices with --prices"
+        if before:
+            return f"give more than {before} rows before the first with --prices, or shorten risk.window_rows"
+        return "give prices of more rows: no name can be held on two of them"
+
+    def _row_of(self, day: dt.date) -> int:
+        """The first row of the day or later."""
+        return int(self.days.searchsorted(pd.Timestamp(day)))
 
     def _row_of_listing(self) -> NDArray[np.int64]:
         """(N,) the row from which a name can be held: its first price, or as many rows later as its risk is told by."""
@@ -381,9 +394,9 @@ class _Walk:
     def _first(self, start: dt.date | None, rows: int) -> int:
         """The first row: with so many before it, and of a day on which the book can speak."""
         known = _known_since(self.book.settings) if self.outlook == "dated" else None
-        day = max([pd.Timestamp(one) for one in (start, known and known[1]) if one is not None], default=self.days[0])
+        since = max((self._row_of(one) for one in (start, known and known[1]) if one is not None), default=0)
         able = np.flatnonzero(self.eligible.any(axis=1))
-        return max(rows, int(self.days.searchsorted(day)), int(able[0]) if len(able) else len(self.days))
+        return max(rows, since, int(able[0]) if len(able) else len(self.days))
 
     def accounts(self, policies: Sequence[str]) -> list[_Account]:
         """One each with today's weights on the first row; what of them cannot be held then is cash."""
@@ -503,7 +516,7 @@ class _Walk:
             cash = account.cash - float(moved @ prices) - float(cost.sum()) - tickets
             if cash >= 0:
                 break
-            money += cash * 1.001 - 1e-9 * abs(money)
+            money = max(money + cash * 1.001 - 1e-9 * abs(money), 0.0)
         self._carry_out(account, t, "rebalanced" if moved.any() else "no trade", moved, plan)
 
     def _costs(self, moved: Vector, t: int, plan: Plan) -> Vector:
@@ -511,8 +524,18 @@ class _Walk:
         return plan.mandate.costs(bought, sold, plan.book.value)
 
     def _carry_out(self, account: _Account, t: int, event: str, moved: Vector, plan: Plan) -> None:
-        ticket = self.book.settings.costs.ticket
+        """Trade.
+
+        Raises:
+            BadInput: tickets, which lots are chosen without, take more cash than there is.
+        """
+        ticket, before = self.book.settings.costs.ticket, account.cash
         account.trade(self.days[t], event, moved, self.filled[t], self._costs(moved, t, plan), ticket)
+        if ticket and account.cash < min(before, 0.0) - CENT:
+            told = f"{np.count_nonzero(moved)} tickets of '{account.policy}' at the review of {self.days[t]:%Y-%m-%d}"
+            rule = f"leaves cash of {account.cash:,.2f} after {told}"
+            cure = "raise mandate.min_cash to what tickets come to, or lower it"
+            raise BadInput([setting_breach("costs.ticket", ticket, rule, cure)])
 
     def result(self, accounts: Sequence[_Account], every: str, when: str, outlook: str) -> Backtest:
         """What came of it."""

@@ -144,7 +144,7 @@ SignalRow: TypeAlias = tuple[dt.date, str, str, str]
 """Its date, kind, source and hypothesis."""
 
 
-def book_on(book: Book, day: dt.date, rows: Sequence[SignalRow]) -> Book:
+def book_at_review(book: Book, day: dt.date, rows: Sequence[SignalRow]) -> Book:
     """The same book on `day`, rows until then among its signals. Holdings and prices stay: who plans says where he
     stands, and what prices hold is the outlook's.
     """
@@ -234,7 +234,7 @@ class WorldSource:
 
     def _outlook(self, day: dt.date, seen: tuple[SignalRow, ...]) -> Outlook:
         if (day, seen) not in self._known:
-            self._known[day, seen] = build_outlook(book_on(self.truth, day, seen))
+            self._known[day, seen] = build_outlook(book_at_review(self.truth, day, seen))
         return self._known[day, seen]
 
     def _noise(self, risk: FactorRisk, years: float, days: Sequence[dt.date], draw: _Draws) -> Matrix:
@@ -365,5 +365,19 @@ def refuse_untried(book: Book) -> None:
         ("cash", bool(settings.cash.flow), "is paid once", "leave the payment out"),
         ("cash.flows", bool(settings.cash.dated), "come in none of the worlds", "leave them out"),
     )
-    if found := [setting_breach(key, None, rule, cure) for key, is_there, rule, cure in reasons if is_there]:
+    found = [setting_breach(key, None, rule, cure) for key, is_there, rule, cure in reasons if is_there]
+    rule, cure = "looks at returns or risk, of which who holds or weighs equally knows nothing", "leave it out"
+    found += [
+        setting_breach(f"mandate.{key}", None, rule, cure)
+        for key in _OF_OUTLOOK
+        if getattr(mandate, key) not in (None, {})
+    ]
+    if found:
         raise BadInput(found)
+
+
+_OF_OUTLOOK = (
+    "min_expected_return", "min_worst_scenario_return", "min_worst_case_return", "min_worst_case_active_return",
+    "max_volatility", "max_tracking_error", "max_stress_loss",
+)  # fmt: skip
+"""Rules by which the portfolio nearest to another one would be measured on returns that are none (`NearestPolicy`)."""

@@ -399,7 +399,6 @@ def backtest(
 
     \b
     Examples:
-      allocator backtest mybook
       allocator backtest data/listed --prices closes.csv --outlook today --every week
     """
     from allocator.display.console import progress_spinner

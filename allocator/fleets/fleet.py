@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from allocator.errors import BadInput, Breach, required_extra
 from allocator.fleets.accounts import Accounts, Batch, SharedBook, read_fleet
@@ -259,7 +260,11 @@ def _finished(run: FleetRun, *, interrupted: bool) -> FleetDocument:
         for _ in results:
             pass
     else:
-        _write_orders(run, results)
+        try:
+            _write_orders(run, results)
+        except OSError as error:
+            rule = f"cannot be written: {error.strerror or error}"
+            raise BadInput.of("--out", rule, "make room, and run it again", value=str(run.folder)) from None
     made: FleetDocument = {  # type: ignore[typeddict-item]  # the totals have the other keys
         "format": "allocator.fleet/1",
         "name": document.name,
@@ -315,30 +320,41 @@ def _every(run: FleetRun) -> Iterator[Result]:
 
 def _write_orders(run: FleetRun, results: Iterable[Result]) -> None:
     """orders.csv, and what [orders] wants, as `rebalance` writes them for one account: account after account."""
-    section = run.shared.book.settings.orders
+    section, first = run.shared.book.settings.orders, 1
     with ExitStack() as stack:
-        own = stack.enter_context(_written(run.folder / ORDERS))
-        own.write(csv_text([ORDER_COLUMNS]))
-        system = None if section is None else stack.enter_context(_written(run.folder / section.file))
-        if section is not None and system is not None:
-            system.write(csv_text([[*section.columns]]))
-        first = 1
+        add = stack.enter_context(_by_account(run.folder / ORDERS, csv_text([ORDER_COLUMNS])))
+        add_to_system = None
+        if section is not None:
+            add_to_system = stack.enter_context(_by_account(run.folder / section.file, csv_text([[*section.columns]])))
         for result in results:
-            orders = [Order(**order) for order in result["orders"]]
-            book = replace(run.shared.book, account=result["account"])
-            rows = list(order_rows(book, orders, run.digest, first))
-            first += len(orders)
-            own.write(csv_text([[row[name] for name in ORDER_COLUMNS] for row in rows]))
-            if section is not None and system is not None:
-                system.write(csv_text([order_system_row(row, section) for row in rows]))
+            book, orders = replace(run.shared.book, account=result["account"]), result["orders"]
+            rows = list(order_rows(book, [Order(**order) for order in orders], run.digest, first))
+            first += len(rows)
+            add(book.account, csv_text([[row[name] for name in ORDER_COLUMNS] for row in rows]))
+            if section is not None and add_to_system is not None:
+                add_to_system(book.account, csv_text([order_system_row(row, section) for row in rows]))
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[TextIO]:
-    """A file under another name, which is renamed once all of it is written."""
-    beside = path.with_name(f".writing-{path.name}")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+def _by_account(path: Path, head: str) -> Iterator[Callable[[str, str], None]]:
+    """A file whose parts come in any order, and stand in that of their accounts; none of them is kept in memory. It is
+    written under another name, which is renamed once all of it is there.
+    """
+    places = dict[str, tuple[int, int]]()
+    with tempfile.TemporaryFile(dir=path.parent) as parts:
+
+        def add(account: str, text: str) -> None:
+            content = text.encode()
+            places[account] = (parts.tell(), len(content))
+            parts.write(content)
+
+        yield add
+        beside = path.with_name(f".writing-{path.name}")
+        with beside.open("wb") as file:
+            file.write(head.encode())
+            for _, (at, size) in sorted(places.items()):
+                parts.seek(at)
+                file.write(parts.read(size))
+            file.flush()
+            os.fsync(file.fileno())
     beside.replace(path)

@@ -52,7 +52,7 @@ TABLES = {
     "prices": ("holdings", "holdings.csv (price)"),
     "quoted_prices": ("holdings", ""),
     "currencies": ("holdings", "holdings.csv (currency)"),
-    "foreign_currencies": ("holdings", ""),
+    "rates": ("holdings", ""),
     "lot_sizes": ("holdings", "holdings.csv (lot_size)"),
     "signals": ("signals", "signals.csv"),
     "price_history": ("signals", "prices.csv"),

@@ -266,6 +266,8 @@ _ADDED = 300
 """Draws added in a round, at most: the worst."""
 _TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
 """How near to its bound the objective is when rows are enough."""
+_DEVEX = 1
+"""HiGHS's number of the weights of edges that are cheap to begin with."""
 _TIES = 4.0
 """Of the account: more is not traded, so that the price that breaks ties is no more than so many times itself."""
 _TAIL_TOLERANCE, _TANGENT_MET = 1e-9, 1e-8
@@ -376,6 +378,8 @@ class TailRows:
         if same:
             return True
         self._share = tail.weight / (1 - tail.level) / self._draws
+        # exact weights of edges would be worked out anew from where it stands, which takes longer than the solve
+        self._solver.setOptionValue("simplex_dual_edge_weight_strategy", _DEVEX)
         if self._known is not None:
             at, entries = self._cut(self._known)
             self._solver.changeColsCost(len(at), at.astype(np.int32), -entries)

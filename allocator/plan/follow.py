@@ -33,7 +33,7 @@ from allocator.types import Vector
 
 Found = TypeVar("Found")
 FOLLOWS = 0.005
-"""Of the account: targets within this of the announced ones follow them."""
+"""Of the account: targets, or whole lots, within this of what was announced follow it."""
 _SAME = 1e-6
 
 
@@ -91,11 +91,10 @@ def _departure(plan: Plan, document: Mapping[str, Any], announced: Path) -> Poli
     node, between = _node_of(plan.book, document, announced)
     names = [*plan.book.instruments]
     then = _drifted(plan.book, document, node) if between else np.array([node["after"][name] for name in names])
-    here = plan.target.values / plan.target.value
-    apart = here - then
-    cash = float(-apart.sum())
-    order = np.argsort(-np.abs(apart), kind="stable")[:3]
-    distance = float(np.abs(apart).sum() + abs(cash)) / 2
+    # coarse lots may lie farther from what was announced in lots than their targets do, and these from the lots
+    trades = (plan.target, plan.final)
+    apart = min((one.values / one.value - then for one in trades), key=_distance)
+    order, distance = np.argsort(-np.abs(apart), kind="stable")[:3], _distance(apart)
     return PolicyDeviation(
         node=str(node["node"]),
         between_reviews=between,
@@ -104,6 +103,11 @@ def _departure(plan: Plan, document: Mapping[str, Any], announced: Path) -> Poli
         differences={names[i]: float(apart[i]) for i in order if abs(apart[i]) > 1e-4},
         causes=tuple(_causes(plan, document, node, then if between else _before(plan.book, node))),
     )
+
+
+def _distance(apart: Vector) -> float:
+    """Half of all that is held otherwise, cash among it."""
+    return float(np.abs(apart).sum() + abs(float(apart.sum()))) / 2
 
 
 def input_fingerprints(book: Book) -> dict[str, str]:

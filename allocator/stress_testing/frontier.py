@@ -390,6 +390,11 @@ class _OnePeriod:
         """By the book's objective, or with its set at a part of the whole."""
         return self._at[part].loss(trade, self.outlook)
 
+    def losses(self, trade: Trade, figures: Figures) -> tuple[float, float]:
+        """If the belief is right, and under the whole set, by figures under that: what is held is charged alike."""
+        charged = self.mandate.held_charge(trade.values, self.outlook.risk)
+        return charged - figures.expected_return, charged - figures.adverse_expected_return
+
     def today(self, trade: Trade) -> Trade:
         """What is traded today."""
         return trade
@@ -527,6 +532,11 @@ class _OverReviews:
         losses = policy.under(self._at(part, part)).losses
         return -self._own.utility.equivalent(float(losses[0]))
 
+    def losses(self, policy: Policy, figures: Figures) -> tuple[float, float]:
+        """If the belief is right, and under the whole sets."""
+        del figures
+        return self.loss(policy, 0.0), self.loss(policy, 1.0)
+
     def today(self, policy: Policy) -> Trade:
         """What is traded today."""
         return policy.trade(0)
@@ -560,7 +570,7 @@ class _Measured:
         self._axes = dict(_radii(book, asked))
         nominal = asked.guarded(0.0, 0.0) if self._axes else plan
         trusting = plan if isinstance(nominal, UnsolvedProblem) else nominal
-        self._right, self._wrong = (asked.loss(trusting, part) for part in (0.0, 1.0))
+        self._right, self._wrong = asked.losses(trusting, self._figures(trusting))
 
     def axes(self, points: int) -> Iterator[tuple[str, Iterable[tuple[float, Any]]]]:
         """Each axis with the answers along it."""
@@ -570,14 +580,19 @@ class _Measured:
             parts = np.linspace(0.0, 1.0, points).tolist()
             yield axis, ((part, self._asked.guarded(part * answer, part * regime)) for part in parts)
 
+    def _figures(self, answer: Any) -> Figures:
+        return return_figures(self._asked.outlook, self._asked.cautious, self._asked.today(answer))
+
     def point(self, at: float, answer: Any) -> FrontierPoint:
         """One point."""
         asked, trade = self._asked, self._asked.today(answer)
+        figures = self._figures(answer)
+        right, wrong = asked.losses(answer, figures)
         return FrontierPoint(
             at,
-            return_figures(asked.outlook, asked.cautious, trade),
-            (asked.loss(answer, 0.0) - self._right) * 1e4,
-            (self._wrong - asked.loss(answer, 1.0)) * 1e4,
+            figures,
+            (right - self._right) * 1e4,
+            (self._wrong - wrong) * 1e4,
             turnover(trade),
             distance(trade, self._plan),
             tuple(map(float, trade.all_weights)),

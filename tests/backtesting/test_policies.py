@@ -22,7 +22,7 @@ from allocator.backtesting.policies import (
     traded,
     tree_name,
 )
-from allocator.backtesting.worlds import book_on
+from allocator.backtesting.worlds import book_at_review
 from allocator.book.book import Book
 from allocator.rules.rows import Position
 
@@ -107,9 +107,9 @@ def test_one_period_by_mean_and_variance_is_the_product_s_own_plan_of_such_a_boo
 
 def test_who_follows_the_claim_is_certain_of_the_last_one_that_is_not_refuted(book: Book, start: Position) -> None:
     day, claim = dt.date(2027, 2, 20), (dt.date(2027, 1, 5), "claim", "Google", "generalizable")
-    silent = Situation(book_on(book, day, ()))
-    claimed = Situation(book_on(book, day, (claim,)))
-    refuted = Situation(book_on(book, day, (claim, (day, "refutation", "Google", "generalizable"))))
+    silent = Situation(book_at_review(book, day, ()))
+    claimed = Situation(book_at_review(book, day, (claim,)))
+    refuted = Situation(book_at_review(book, day, (claim, (day, "refutation", "Google", "generalizable"))))
     follows = AnswerPolicy("follow the claim")
 
     assert [claimed_answer(one.book) for one in (silent, claimed, refuted)] == [None, "generalizable", None]
@@ -137,3 +137,22 @@ def test_names_of_policies_are_their_own_and_the_nominal_tree_is_first() -> None
     wanted = {(round(c / 10, 1), 0.0) for c in range(11)} | {(0.0, round(c / 10, 1)) for c in range(11)} | {(0.5, 0.5)}
     assert cautions == wanted
     assert tree_name((0.2, 0.6)) == "tree, 0.2 and 0.6"
+
+
+def test_skfolio_s_portfolios_are_of_the_same_outlook_and_traded_as_near_as_the_rules_let_be(
+    met: Situation, start: Position
+) -> None:
+    pytest.importorskip("skfolio")
+    from allocator.backtesting.peer_policies import peer_policies
+
+    cvar, opinions = peer_policies()
+    for policy in (cvar, opinions):
+        wanted = policy.wanted(met, start)  # type: ignore[attr-defined]
+        trade = policy.trade(met, start)
+        assert (wanted >= -1e-6).all()
+        assert wanted.max() <= 0.18 + 1e-6
+        assert np.abs(trade.weights - wanted).sum() < 0.25  # one name is locked, and purchases cost
+        assert met.mean_variance.readings(trade, met.outlook)
+        assert all(one.missed <= 1e-6 for one in met.mean_variance.readings(trade, met.outlook))
+    assert cvar.caution is None
+    assert cvar.name != opinions.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,14 +269,40 @@ def test_what_cannot_be_walked_is_refused_with_the_cure(root: Path) -> None:
     assert [line.split(":")[0] for line in told] == ["--peer", "--when", "--outlook"]
     (told,) = refusal(prices=closes().drop(columns="DDD"))
     assert told == "prices DDD: has no column here; add it"
-    (told,) = refusal(prices=closes(), start=dt.date(2027, 1, 1))
-    assert "leaves no rows to walk through" in told
+    (told,) = refusal(prices=closes().tail(2))
+    assert told == "prices: needs 3 rows or more to walk through, and has 2; add rows"
     (told,) = refusal(book=allocator.load(root / "data" / "listed"), prices=of_listed(root))
     assert "market.date is 2026-11-20: give prices from then on, or --outlook today" in told
     viewed = allocator.load(root / "data" / "note", overrides=["believe.generalizable=0.7"])
     prices = of_listed(root, viewed)
     (told,) = refusal(book=viewed, prices=prices)
     assert "believe: is of 2026-11-20, and nobody knew it on 2026-0" in told
+
+
+def test_the_cure_of_no_rows_is_about_what_the_first_row_waits_for(root: Path) -> None:
+    (told,) = refusal(prices=closes(), start=dt.date(2027, 1, 1))
+    assert "leaves no rows to walk through" in told
+    assert told.endswith("; begin earlier, or give more prices with --prices")
+    for start in (None, DAYS[0].date()):
+        (told,) = refusal(prices=closes(), start=start, end=dt.date(2020, 1, 1))
+        assert told.endswith(f"; let it end on {DAYS[1]:%Y-%m-%d} or later")
+    (told,) = refusal(prices=closes().assign(**dict.fromkeys(NAMES, np.nan)))
+    assert told.endswith("; give prices of more rows: no name can be held on two of them")
+    priced = account(frame=level(closes()), **PRICES)
+    for start in (None, DAYS[0].date()):
+        (told,) = refusal(book=priced, prices=closes().tail(31), start=start)
+        assert told.endswith("; give more than 30 rows before the first with --prices, or shorten risk.window_rows")
+    listed = allocator.load(root / "data" / "listed")  # an earlier start is no cure of what the book does not know yet
+    (told,) = refusal(book=listed, prices=of_listed(root), start=dt.date(2026, 9, 1))
+    assert "market.date is 2026-11-20: give prices from then on, or --outlook today" in told
+
+
+@pytest.mark.parametrize(("when", "policy"), [("always", "plan"), ("recommended", "1/N")])
+def test_tickets_that_cash_cannot_pay_are_refused_and_nobody_sells_short(when: str, policy: str) -> None:
+    stated = account(settings={"costs": {"ticket": 400_000.0}})
+    (told,) = refusal(book=stated, prices=closes(), every=40, when=when)
+    assert told.startswith("book.toml costs.ticket: leaves cash of -")
+    assert f"tickets of '{policy}' at the review of {DAYS[0]:%Y-%m-%d}" in told
 
 
 def of_listed(root: Path, stated: Book | None = None) -> pd.DataFrame:
@@ -291,6 +318,20 @@ def test_doubtful_prices_are_refused_once_before_anything_is_walked() -> None:
     (told,) = refusal(prices=split)
     assert "a 10:1 split" in told
     assert "confirm it" in told
+
+
+def test_the_entry_that_a_doubt_asks_for_confirms_it_in_a_file_of_prices(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "data" / "listed", tmp_path / "listed")
+    split = of_listed(root)
+    split.loc[split.index[-1], "MSFT"] /= 10
+    with pytest.raises(BadInput) as refused:
+        backtest(allocator.load(tmp_path / "listed"), prices=split, outlook="today", every=1000)
+    (breach,) = refused.value.breaches
+    assert breach.confirm is not None
+    with (tmp_path / "listed" / "book.toml").open("a", encoding="utf-8") as file:
+        file.write("\n" + breach.confirm.replace('why = ""', 'why = "as it was"') + "\n")
+    confirmed = backtest(allocator.load(tmp_path / "listed"), prices=split, outlook="today", every=1000)
+    assert len(confirmed.days) == len(split)
 
 
 def test_limits_that_conflict_at_a_review_name_its_day() -> None:

@@ -16,7 +16,7 @@ from allocator.backtesting.worlds import (
     WorldSource,
     _empty_claims,
     believed_book,
-    book_on,
+    book_at_review,
     drawn_signals,
     random_stream,
     refuse_untried,
@@ -71,7 +71,7 @@ def test_at_an_announcement_share_of_one_no_name_is_worth_less_waiting_for_in_th
     truth = replace(book, settings=book.settings.model_copy(update={"horizon": at_once}))
     world = next(one for n in range(30) if len((one := WorldSource(truth, 26).world(1, n)).signals) > 3)
     for day in world.days:
-        seen = book_on(truth, day, world.signals)
+        seen = book_at_review(truth, day, world.signals)
         path = market_path(seen)
         assert path is not None
         assert path.now @ (1 + build_outlook(seen).returns) == pytest.approx(required_growth(seen), rel=1e-9)
@@ -219,6 +219,8 @@ def test_an_error_alone_is_the_same_error_as_among_all_others(book: Book, about:
         (["horizon.reviews=[]"], "horizon.reviews"),
         (['mandate.objective="mean_cvar"'], "mandate.objective"),
         (["mandate.max_names=4"], "mandate.max_names"),
+        (["mandate.max_volatility=0.2"], "mandate.max_volatility"),
+        (["mandate.min_expected_return=0.0"], "mandate.min_expected_return"),
         (["cash.paid_in=1000"], "cash"),
         (["cash.flows={2027-02-10 = 1000.0}"], "cash.flows"),
     ],

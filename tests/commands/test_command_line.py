@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import Result
 
 from allocator.__main__ import main
+from allocator.book.loading import load
 
 if TYPE_CHECKING:
     from tests.conftest import Folder
@@ -55,6 +58,13 @@ def test_the_help_of_every_command_has_an_example_that_runs(
 
     lines = [line.replace("--model 1000", "--model 20") for line in examples(command, run)]
     lines = [line.replace("allocator desk", "allocator desk --port 0") for line in lines]  # another may be open here
+    if command == "backtest":
+        days, names = (
+            pd.date_range("2026-07-31", periods=16, freq="W-FRI", name="date"),
+            load("data/listed").instruments,
+        )
+        moves = np.random.default_rng(1).normal(0, 0.02, (len(days), len(names))).cumsum(axis=0)
+        pd.DataFrame(100 * np.exp(moves), days, names).round(2).to_csv("closes.csv", index_label="date")
     if command == "trial":  # hours
         from allocator.backtesting import cells
 

@@ -35,7 +35,7 @@ from allocator.stress_testing.shock_effects import shock_stress
 from tests.books import book as plain_book
 from tests.lots.test_best_lots import asked
 from tests.lots.test_whole_lots import broken_rules, cash_after, cost_rates
-from tests.thoroughness import some
+from tests.thoroughness import THOROUGH, some
 
 CASE = Path(__file__).parents[3] / "shared" / "field" / "50-nothing-or-at-least-five-percent" / "book"
 
@@ -266,7 +266,7 @@ def unequal(seed: int, **mandate: object) -> Book:
     return replace(book, quantities=quantities)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", some(range(8), 5))
 def test_where_whole_names_alone_conflict_rules_give_way_by_priority_as_least_as_any_names_let_them(seed: int) -> None:
     """Of parts of names two of five would keep all; of whole ones at most two turn over what the others are worth."""
     tiers = {"max_turnover": 1} if seed % 2 else {"max_turnover": 2, "max_cash": 1}
@@ -305,10 +305,12 @@ def test_caution_frontier_and_shocks_of_a_tail_are_of_the_names_that_were_chosen
     plan = rebalance(book, lots=False)
     assert plan.names is not None
 
-    cautious, drawn, shocked = caution_study(book), frontier(book, points=3), shock_stress(plan, ("crash",))
+    cautious, shocked = caution_study(book), shock_stress(plan, ("crash",))
 
     assert cautious.own.turnover == pytest.approx(max(plan.target.bought.sum(), plan.target.sold.sum()) / book.value)
-    assert drawn.plan.figures.expected_return == pytest.approx(plan.targeted.expected_return, abs=1e-6)
+    if THOROUGH:
+        drawn = frontier(book, points=3)
+        assert drawn.plan.figures.expected_return == pytest.approx(plan.targeted.expected_return, abs=1e-6)
     (effect,) = shocked.effects
     assert effect.why_not is None
     bought = {name for name, part in effect.trades if part > 0}
@@ -324,4 +326,5 @@ def test_fewer_names_than_are_locked_are_a_conflict_whose_fix_works_even_if_one_
     assert caught.value.rules == ("NVDA at most 12%", "NVDA is locked")
     (fix,) = caught.value.overrides
     assert "mandate.max_names=8" in fix
-    assert (rebalance(load(listed, overrides=[*asked, *fix])).final.weights[:-1] > 0).sum() == 8
+    if THOROUGH:
+        assert (rebalance(load(listed, overrides=[*asked, *fix])).final.weights[:-1] > 0).sum() == 8

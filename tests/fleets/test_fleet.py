@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from jsonschema import Draft202012Validator
 from pyarrow import parquet
 
 from allocator.__main__ import main
@@ -167,6 +168,7 @@ def test_one_file_has_the_orders_of_all_accounts(undisturbed: tuple[Path, FleetD
 
     assert len(orders) == document["orders"]
     assert set(orders["plan_sha256"]) == {document["inputs_sha256"]}
+    assert list(orders["account"]) == sorted(orders["account"])
     for name, own in results(out).items():
         mine = orders.loc[orders["account"] == name]
         assert list(mine["instrument"]) == [order["instrument"] for order in own["orders"]]
@@ -482,6 +484,59 @@ def test_the_command_exits_with_4_where_accounts_failed_and_says_which(
     assert done.exit_code == 4, done.output
     assert "Failed: 1 (Infeasible 1); all others are complete" in done.output
     assert INFEASIBLE in done.output
+
+
+def test_json_of_the_command_is_the_summary_and_keeps_its_schema(
+    fleet: Path, undisturbed: tuple[Path, FleetDocument], root: Path
+) -> None:
+    own_limits(fleet)
+    given = ["fleet", str(fleet), "--accounts", str(fleet / "accounts.csv"), "--out", str(undisturbed[0]), "--json"]
+    done = runner().invoke(main, given)
+
+    assert done.exit_code == 4, done.output
+    assert json.loads(done.stdout) == undisturbed[1]
+    schema = json.loads((root / "schemas" / "fleet.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "options", [["--account", "A0001"], ["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], []]
+)
+def test_options_that_do_not_go_together_are_wrong_usage(options: list[str], fleet: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")] if options else []
+
+    assert runner().invoke(main, ["fleet", str(fleet), *out, *options]).exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_targets_alone_are_those_of_the_plan_and_leave_no_orders(root: Path, tmp_path: Path) -> None:
+    book = written(tmp_path / "book", root, 2)
+
+    document = run_fleet(book, tmp_path / "out", lots=False, workers=Here)
+
+    assert (document["orders"], document["complete"]) == (0, 2)
+    for name, own in results(tmp_path / "out").items():
+        plan = rebalance(load(book, account=name), lots=False)
+        weights = {row["instrument"]: row["weight"] for row in own["weights"]}
+        assert weights == {name: weight for name, weight in plan.weights.round(8).items() if weight > 0}
+        assert own["bound"] == pytest.approx(plan.certificate.bound, abs=1e-9)
+
+
+def test_an_order_system_gets_the_orders_of_all_accounts_each_with_an_id_of_its_own(root: Path, tmp_path: Path) -> None:
+    book = written(tmp_path / "book", root, 3)
+    text = (book / "book.toml").read_text(encoding="utf-8")
+    columns = {"Id": "order_id", "Who": "account", "Qty": "quantity", "BS": "side", "Sym": "instrument"}
+    lines = [f'{name} = "{of}"' for name, of in columns.items()]
+    section = "\n".join(["[orders]", 'file = "system.csv"', "[orders.columns]", *lines, ""])
+    (book / "book.toml").write_text(f"{text}\n{section}", encoding="utf-8")
+
+    run_fleet(book, tmp_path / "out", workers=Here)
+
+    system, own = (pd.read_csv(tmp_path / "out" / name, dtype=str) for name in ("system.csv", "orders.csv"))
+    assert system["Id"].is_unique
+    assert list(system["Who"] + system["Sym"] + system["Qty"]) == list(
+        own["account"] + own["instrument"] + own["quantity"]
+    )
 
 
 def test_work_comes_back_in_the_order_of_its_accounts(fleet: Path) -> None:

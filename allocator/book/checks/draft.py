@@ -222,18 +222,18 @@ def _toml_text(text: str) -> str:
 
 
 def unconfirmed(
-    doubts: Iterable[Doubt], confirmed: Sequence[Confirmation], silent: Collection[str] = ()
+    doubts: Iterable[Doubt], confirmed: Sequence[Confirmation], silent: Collection[object] = ()
 ) -> Iterator[Breach]:
     """The errors: every doubt that nothing confirms, and every confirmation that no doubt needs.
 
-    Of `silent` tables doubts could not be raised, so that no confirmation of them is needless.
+    Doubts of `silent` tables or keys could not be raised, so that no confirmation of them is needless.
     """
     raised = list(doubts)
     entries = {entry.key: at for at, entry in reversed([*enumerate(confirmed)])}
     yield from (doubt.breach() for doubt in raised if doubt.key not in entries)
     needed = {doubt.key for doubt in raised}
     for at, entry in enumerate(confirmed):
-        if entry.key not in needed and entry.table in silent:
+        if entry.key not in needed and (entry.table in silent or entry.key in silent):
             continue
         if entry.key not in needed:
             yield _needless(at, entry, raised)

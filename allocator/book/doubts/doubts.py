@@ -28,12 +28,21 @@ RETURNS_TABLE = "returns"
 def check_doubts(draft: Draft, *, needless: bool = True) -> Iterator[Breach]:
     """What is improbable and not confirmed, and, if `needless`, what is confirmed and not in doubt.
 
-    Of a table that is not of its contract nothing is known to be needless, nor of any without what they are told by.
+    Of a table that is not of its contract nothing is known to be needless, nor of any without what they are told by,
+    nor of prices of other days than are looked at here: a backtest looks at all, and at those of a file of its own.
     """
     unsound = set(draft.given) - set(draft.tables)
     unknown = set(draft.tables) if unsound & {"exposures", "fx"} else set()
-    silent = unsound | unknown | {RETURNS_TABLE} if needless else {entry.table for entry in draft.settings.confirm}
-    yield from unconfirmed(_raised(draft), draft.settings.confirm, silent=silent)
+    confirmed = draft.settings.confirm
+    silent = unsound | unknown | {RETURNS_TABLE} if needless else {entry.table for entry in confirmed}
+    days = _used_prices(draft).index if _looks_at_prices(draft) else pd.DatetimeIndex([])
+    of_prices = (entry for entry in confirmed if entry.table == PriceTable.table)
+    elsewhere = {entry.key for entry in of_prices if entry.date is None or pd.Timestamp(entry.date) not in days}
+    yield from unconfirmed(_raised(draft), confirmed, silent | elsewhere)
+
+
+def _looks_at_prices(draft: Draft) -> bool:
+    return "prices" in draft.tables and draft.settings.risk.source == "prices"
 
 
 def _raised(draft: Draft) -> Iterator[Doubt]:
@@ -43,7 +52,7 @@ def _raised(draft: Draft) -> Iterator[Doubt]:
         yield from volatility_doubts(draft)
     if "scenario_returns" in tables:
         yield from return_doubts(draft)
-    if "prices" in tables and risk.source == "prices":
+    if _looks_at_prices(draft):
         yield from price_doubts(_used_prices(draft), PriceTable(draft.name("prices")))
     if "covariance" in tables and risk.source == "covariance" and _is_square(tables["covariance"]):
         yield from covariance_doubts(draft)
