@@ -308,8 +308,8 @@ def _causes(plan: Plan, document: Mapping[str, Any], node: Mapping[str, Any], be
     if held > _SAME:
         found.append(f"holdings: {held:z.1%} of the account is held otherwise than announced")
     here, there = input_fingerprints(book), document["fingerprints"]
-    changed = {name for name in {*here, *there} - {"cash"} if here.get(name) != there.get(name)}
-    if changed := sorted(changed | ({"cash"} if _flows_differ(book, document) else set())):
+    differ = {name for name in {*here, *there} - {"cash"} if here.get(name) != there.get(name)}
+    if changed := sorted(differ | ({"cash"} if _flows_differ(book, document) else set())):
         told = ", ".join(name if name.endswith(".csv") else f"[{name}]" for name in changed)
         found.append(f"the book: {told} changed")
     if (day := node["date"]) != book.settings.book.as_of.isoformat():
