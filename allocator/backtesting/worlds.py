@@ -363,6 +363,7 @@ def refuse_untried(book: Book) -> None:
         ("views", bool(settings.views), "are of today alone", "leave them out"),
         ("believe", bool(settings.believe), "is of today alone", "state it as the prior of [scenarios]"),
         ("cash", bool(settings.cash.flow), "is paid once", "leave the payment out"),
+        ("cash.flows", bool(settings.cash.dated), "come in none of the worlds", "leave them out"),
     )
     found = [setting_breach(key, None, rule, cure) for key, is_there, rule, cure in reasons if is_there]
     rule, cure = "looks at returns or risk, of which who holds or weighs equally knows nothing", "leave it out"

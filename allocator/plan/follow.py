@@ -273,6 +273,17 @@ def _drifted(book: Book, document: Mapping[str, Any], node: Mapping[str, Any]) -
     return result
 
 
+def _flows_differ(book: Book, document: Mapping[str, Any]) -> bool:
+    """Whether cash that is still to come is otherwise than announced. What has come, or comes today, is in holdings,
+    whose cause says so: that it is in `[cash]` of one day and not of another is no change of the book.
+    """
+    here = {review.isoformat(): flow for review, flow in book.settings.cash_at_reviews.items()}
+    today, unit = book.settings.book.as_of.isoformat(), document["book"]["value"]
+    ahead = [node for node in document["policy"]["nodes"] if node["date"] > today]
+    there = {node["date"]: node.get("cash_flow", 0.0) * unit for node in ahead}
+    return any(abs(here.get(day, 0.0) - there.get(day, 0.0)) > _SAME * book.value for day in {*here, *there})
+
+
 def _before(book: Book, node: Mapping[str, Any]) -> Vector:
     return np.array([node["before"][name] for name in book.instruments])
 
@@ -297,8 +308,8 @@ def _causes(plan: Plan, document: Mapping[str, Any], node: Mapping[str, Any], be
     if held > _SAME:
         found.append(f"holdings: {held:z.1%} of the account is held otherwise than announced")
     here, there = input_fingerprints(book), document["fingerprints"]
-    changed = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
-    if changed:
+    differ = {name for name in {*here, *there} - {"cash"} if here.get(name) != there.get(name)}
+    if changed := sorted(differ | ({"cash"} if _flows_differ(book, document) else set())):
         told = ", ".join(name if name.endswith(".csv") else f"[{name}]" for name in changed)
         found.append(f"the book: {told} changed")
     if (day := node["date"]) != book.settings.book.as_of.isoformat():

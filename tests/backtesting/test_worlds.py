@@ -222,11 +222,12 @@ def test_an_error_alone_is_the_same_error_as_among_all_others(book: Book, about:
         (["mandate.max_volatility=0.2"], "mandate.max_volatility"),
         (["mandate.min_expected_return=0.0"], "mandate.min_expected_return"),
         (["cash.paid_in=1000"], "cash"),
+        (["cash.flows={2027-02-10 = 1000.0}"], "cash.flows"),
     ],
 )
 def test_a_book_that_no_trial_can_live_through_is_refused_with_its_cure(overrides: list[str], words: str) -> None:
     spoiled = allocator.load("data/reviewed")
-    key, value = overrides[0].split("=")
+    key, _, value = overrides[0].partition("=")
     section, name = key.split(".")
     stated = tomllib.loads(f"value = {value}")["value"]
     part = getattr(spoiled.settings, section).model_copy(update={name: stated})
