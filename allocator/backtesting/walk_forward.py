@@ -221,27 +221,25 @@ class _PolicyRow(TypedDict):
     held: Annotated[dict[str, float], "units at the end, and the amount of cash"]
 
 
-BacktestDocument = TypedDict(
-    "BacktestDocument",
-    {
-        "format": Literal["allocator.backtest/1"],
-        "book": BookHeading,
-        "from": str,
-        "to": str,
-        "rows": Annotated[Count, "of prices, each with a value of every account"],
-        "rows_a_year": Annotated[float, "what measures are annualised by"],
-        "every": Annotated[str, "month, week, or so many rows"],
-        "when": Annotated[str, Keywords(enum=[*WHEN])],
-        "outlook": Annotated[str, Keywords(enum=[*OUTLOOKS])],
-        "reviews": list[str],
-        "policies": list[_PolicyRow],
-        "dates": list[str],
-        "values": Annotated[dict[str, list[float]], "of the accounts, by policy and row"],
-        "events": list[Annotated[Row, TradeEvent]],
-        "notes": list[str],
-    },
-)
-"""A mandate walked forward through prices; written by `allocator backtest --json`."""
+_Days = TypedDict("_Days", {"from": str, "to": str})
+
+
+class BacktestDocument(_Days):
+    """A mandate walked forward through prices; written by `allocator backtest --json`."""
+
+    format: Literal["allocator.backtest/1"]
+    book: BookHeading
+    rows: Annotated[Count, "of prices, each with a value of every account"]
+    rows_a_year: Annotated[float, "what measures are annualised by"]
+    every: Annotated[str, "month, week, or so many rows"]
+    when: Annotated[str, Keywords(enum=[*WHEN])]
+    outlook: Annotated[str, Keywords(enum=[*OUTLOOKS])]
+    reviews: list[str]
+    policies: list[_PolicyRow]
+    dates: list[str]
+    values: Annotated[dict[str, list[float]], "of the accounts, by policy and row"]
+    events: list[Annotated[Row, TradeEvent]]
+    notes: list[str]
 
 
 def backtest(

@@ -22,7 +22,7 @@ def show_backtest(found: Backtest) -> None:
     out.print(f"{settings.name} · account {found.book.account} · {span}", style="bold")
     rule = "at each" if found.when == "always" else "where that is required or recommended"
     every = f"every {found.every}" if not found.every.isdigit() else f"every {found.every} rows"
-    days = f"{len(found.days)} rows of prices, {found.per_year:g} a year; {len(found.reviews)} reviews, {every}; "
+    days = f"{len(found.days)} rows of prices, {found.per_year:zg} a year; {len(found.reviews)} reviews, {every}; "
     out.print(f"{days}the plan trades {rule}.")
     if found.outlook == "today":
         out.print("Today's outlook on every row: what it says was not known then.")

@@ -94,7 +94,7 @@ def _show_cell(out: Console, letter: str, one: CellResult) -> None:
             row["policy"],
             *map(format_percent, (row["certainty_equivalent"], row["worst_decile"], row["regret"])),
             format_percent(row["turnover"], 0),
-            "" if months is None else f"{months:.1f}",
+            "" if months is None else f"{months:z.1f}",
             format_percent(row["truth_inside"], 0),
             format_signed(row["above_nominal_bps"], 0) + _mark(row),
             *("" if end is None else format_signed(end, 0) for end in (row["low_bps"], row["high_bps"])),
@@ -117,9 +117,9 @@ def _show_rule(out: Console, found: Trial, *, full: bool) -> None:
             if row.axis == axis and (full or row.caution in looked):
                 most, least = max(row.lost_at_most_bps), min(row.helped_at_least_bps)
                 add_cells(
-                    made, (axis, f"{row.caution:g}", f"{most:z.1f}", f"{least:z.1f}", "yes" if row.passes else "")
+                    made, (axis, f"{row.caution:zg}", f"{most:z.1f}", f"{least:z.1f}", "yes" if row.passes else "")
                 )
     out.print(made)
-    out.print(f"Passes what loses {LOSS_ALLOWED_BPS:g} bps at most and helps more than 0. The largest of each axis:")
-    told = [f"{default:g} about the {axis}" for axis, default in found.default_caution.items()]
+    out.print(f"Passes what loses {LOSS_ALLOWED_BPS:zg} bps at most and helps more than 0. The largest of each axis:")
+    told = [f"{default:zg} about the {axis}" for axis, default in found.default_caution.items()]
     out.print(", ".join(told) + ".", style="bold")
