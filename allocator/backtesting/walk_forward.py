@@ -568,7 +568,7 @@ class _Walk:
 
     def _notes(self, accounts: Sequence[_Account]) -> Iterator[str]:
         rows = np.flatnonzero(self.eligible[self.rows.start : self.rows.stop].any(axis=0))
-        never = [name for i, name in enumerate(self.book.instruments) if i not in {*rows.tolist()}]
+        never = np.delete(self.book.instruments, rows).tolist()
         if never:
             yield f"never held, for want of prices: {', '.join(never)}"
         began = self.eligible[self.rows.start : self.rows.stop].argmax(axis=0)

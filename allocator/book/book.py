@@ -637,6 +637,7 @@ def aligned(draft: Draft) -> Book:
     prices = quoted["price"] * quoted["currency"].map(draft.rates or {})
     of_cash = everyone["required_return"][cash] if "required_return" in everyone else np.nan
     signals, benchmark = tables.get("signals"), tables.get("benchmark")
+    foreign = {*quoted["currency"]} - {home}
     return Book(
         settings=settings,
         account=account,
@@ -656,7 +657,7 @@ def aligned(draft: Draft) -> Book:
         covariance=_of_instruments(tables.get("covariance"), names, names),
         benchmark=None if benchmark is None else _weights(benchmark, [*names, cash]),
         factors=_of_instruments(tables.get("factors"), names),
-        rates={one: rate for one, rate in (draft.rates or {}).items() if one in {*quoted["currency"]} - {home}},
+        rates={one: rate for one, rate in (draft.rates or {}).items() if one in foreign},
         classification=classification(tables["exposures"]),
     )
 

@@ -181,8 +181,8 @@ def check_history(draft: Draft) -> Iterator[Breach]:
         return
     prices, names = prices_by_day(draft.tables["prices"]), list(draft.risky_names)
     if (holdings := draft.tables.get("holdings")) is not None:
-        traded = holdings.loc[(holdings["price"] > 0) | (holdings["quantity"] > 0), "instrument"]
-        names = [name for name in names if name in {*traded}]
+        traded = {*holdings.loc[(holdings["price"] > 0) | (holdings["quantity"] > 0), "instrument"]}
+        names = [name for name in names if name in traded]
     if names and set(names) <= set(prices):
         try:
             historical_returns(draft.settings, prices[names])

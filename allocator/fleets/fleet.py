@@ -82,9 +82,7 @@ class FleetRun:
         """The batches that have no shard, or one of which an account is to be tried again."""
         there = {*names_in(self.folder / SHARDS)}
         every = range(self.accounts.batches)
-        missing = [number for number in every if self.shard(number).name not in there]
-        again = [number for number in every if number not in {*missing} and self._has_died(number)]
-        return sorted([*missing, *again])
+        return [number for number in every if self.shard(number).name not in there or self._has_died(number)]
 
     def _has_died(self, number: int) -> bool:
         return any(one["error"] == DIED for one in self.results(number, ["error"]))
