@@ -14,7 +14,7 @@ from allocator.commands.options import CommandGroup
 from allocator.commands.outlook import beliefs, claims, implied, outlook, returns
 from allocator.commands.rebalance import rebalance
 from allocator.commands.report import desk, report
-from allocator.commands.studies import backtest, caution, explain, fleet, frontier, stress, trial, waiting
+from allocator.commands.studies import backtest, caution, explain, fleet, frontier, household, stress, trial, waiting
 
 _ALLOCATED = 100_000
 """New objects after which garbage is looked for among them."""
@@ -45,8 +45,8 @@ def main() -> None:
 
 for command in (
     init, import_file, check, beliefs, outlook, returns, implied, claims, rebalance, explain, caution, frontier,
-    waiting, stress, backtest, trial, fleet, report, desk, history, show, compare, verify, replay, approve, export,
-    apply, schema, plugins,
+    waiting, stress, backtest, trial, fleet, household, report, desk, history, show, compare, verify, replay, approve,
+    export, apply, schema, plugins,
 ):  # fmt: skip
     main.add_command(command)
 if __name__ == "__main__":

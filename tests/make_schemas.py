@@ -46,6 +46,7 @@ def document_classes() -> dict[str, type]:
     from allocator.commands.outlook import BeliefsDocument, ClaimsDocument, ImpliedDocument
     from allocator.commands.report import DeskDocument, ReportDocument
     from allocator.fleets.fleet import FleetDocument
+    from allocator.fleets.household import HouseholdDocument
     from allocator.importers.positions import ImportDocument
     from allocator.ledger.comparison import ComparisonDocument
     from allocator.ledger.fills import ApplyDocument
@@ -78,6 +79,7 @@ def document_classes() -> dict[str, type]:
         "explain": ExplainDocument,
         "fleet": FleetDocument,
         "history": HistoryDocument,
+        "household": HouseholdDocument,
         "implied": ImpliedDocument,
         "import": ImportDocument,
         "init": InitDocument,

@@ -1,5 +1,5 @@
 """Studies, which ask the same question of a book many times: `allocator explain`, `waiting`, `caution`, `frontier`,
-`stress`, `backtest`, `trial` and `fleet`.
+`stress`, `backtest`, `trial`, `fleet` and `household`.
 """
 
 from __future__ import annotations
@@ -341,6 +341,61 @@ def fleet(
         from allocator.display.fleet import show_fleet
 
         show_fleet(found, out)
+    return found
+
+
+# `allocator household BOOK`: all accounts of a book in one program.
+#
+
+
+@click.command()
+@book_options
+@click.option(
+    "--accounts", type=click.Path(), metavar="FILE", help="Rules of single accounts: a row each, a column a key."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False), metavar="DIR", help="Write orders.csv and household.json there."
+)
+@click.option("--targets", is_flag=True, help="Target weights alone, without whole lots: there are no orders.")
+@click.option("--full", is_flag=True, help="Show every order and limit.")
+@handle_errors_and_json
+def household(
+    choice: BookChoice,
+    accounts: str | None,
+    out: str | None,
+    *,
+    targets: bool,
+    full: bool,
+    as_json: bool,
+) -> Document:
+    """Plan all accounts of BOOK together: its [mandate] holds of their sum, a row of FILE of one account.
+
+    Each account has its own orders, which it pays for by itself; the objective is that of the whole.
+
+    \b
+    Examples:
+      allocator household data/listed
+    """
+    if choice.account is not None:
+        raise click.UsageError("--account is for one: use allocator rebalance")
+    from allocator.display.console import progress_spinner
+
+    with progress_spinner() as say:
+        say("loading the solvers")
+        from allocator.fleets.household import run_household
+
+        found = run_household(
+            Path(choice.path),
+            None if accounts is None else Path(accounts),
+            None if out is None else Path(out),
+            overrides=choice.overrides,
+            as_of=choice.as_of,
+            lots=not targets,
+        )
+    if not as_json:
+        from allocator.display.fleet import show_household
+
+        show_household(found, out, full=full)
     return found
 
 

@@ -1,4 +1,6 @@
-"""`allocator fleet` on a terminal: how many accounts have orders, what these come to, and which failed, and why."""
+"""`allocator fleet` on a terminal: how many accounts have orders, what these come to, and which failed, and why; and
+`allocator household`: the orders of each account, and the rules of all together.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,11 @@ from allocator.presentation import plain_amount
 
 if TYPE_CHECKING:
     from allocator.fleets.fleet import FleetDocument
+    from allocator.fleets.household import HouseholdDocument
 
 _FAILED = 12
+_ORDERS, _RULES, _DEAREST = 14, 10, 3
+_MONEY = ("value", "sells", "buys", "costs", "cash")
 
 
 def show_fleet(found: FleetDocument, folder: str) -> None:
@@ -36,3 +41,49 @@ def show_fleet(found: FleetDocument, folder: str) -> None:
         out.print("interrupted: the same command goes on with the accounts that are missing")
     else:
         out.print(f"wrote {folder}/orders.csv, {folder}/fleet.json and {folder}/shards")
+
+
+def show_household(found: HouseholdDocument, folder: str | None, *, full: bool = False) -> None:
+    """Print what a household's accounts are to do, and why."""
+    out, accounts = console(), found["accounts"]
+    money = f"{plain_amount(found['value'], grouped=True)} {found['currency']}"
+    out.print(f"{found['name']} · {len(accounts)} accounts together · {found['as_of']} · {money}")
+    gain = "" if found["gain_bps"] is None else f": the objective changes by {found['gain_bps']:+.1f} bps"
+    out.print(f"{found['verdict']}{gain}")
+    made = table("account", *_MONEY, right=_MONEY)
+    for one in accounts:
+        figures = (one["value"], one["sold"], one["bought"], one["costs"], one["cash"])
+        add_cells(made, (one["account"], *(f"{figure:,.0f}" for figure in figures)))
+    out.print(made)
+    orders = [(one["account"], order) for one in accounts for order in one["orders"]]
+    if orders:
+        heading(out, "Orders")
+        made = table("account", "side", "name", "quantity", "value", right=("quantity", "value"))
+        largest = sorted(orders, key=lambda pair: -pair[1]["value"])[: len(orders) if full else _ORDERS]
+        for account, order in [pair for pair in orders if pair in largest]:
+            quantity, value = (plain_amount(order[name], grouped=True) for name in ("quantity", "value"))
+            add_cells(made, (account, order["side"], order["instrument"], quantity, value))
+        out.print(made)
+        if len(largest) < len(orders):
+            out.print(f"and {len(orders) - len(largest)} smaller ones: --full shows all")
+    names = {"expected_return": "expected return", "adverse_expected_return": "adverse expected return",
+             "volatility": "volatility, a year"}  # fmt: skip
+    told = (f"{label} {found['before'][name]:.2%} to {found['after'][name]:.2%}" for name, label in names.items())
+    out.print("Of all together: " + "; ".join(told), markup=False)
+    heading(out, "Limits nearest to being reached")
+    made = table("limit", "measured", "use", right=("measured", "use"))
+    used = sorted((rule for rule in found["rules"] if rule["use"]), key=lambda rule: -(rule["use"] or 0.0))
+    for rule in used[: len(used) if full else _RULES]:
+        measured = "" if rule["measured"] is None else f"{rule['measured']:.6g}"
+        add_cells(made, (rule["rule"], measured, f"{rule['use']:.0%}"))
+    out.print(made)
+    dearest = list(found["binding"].items())[: None if full else _DEAREST]
+    if dearest:
+        prices = "; ".join(f"{name} {price:.1f}" for name, price in dearest)
+        out.print(f"Shadow prices, bps per point: {prices}", markup=False)
+    gap = f"targets {found['gap_bps']:.4f} bps from the proved bound, whole lots {found['lots_gap_bps']:.2f} bps"
+    out.print(f"proof: every rule kept; {gap}")
+    if found["relaxed"]:
+        out.print(f"relaxed: {'; '.join(found['relaxed'])}", markup=False)
+    if folder is not None:
+        out.print(f"wrote {folder}/orders.csv and {folder}/household.json")

@@ -198,9 +198,9 @@ def _open(
     Raises:
         BadInput: the folder holds a run of other inputs, or something else.
     """
-    before = _inputs(folder, accounts, overrides, as_of, lots=lots)
+    before = inputs_of_run(folder, accounts, overrides, as_of, lots=lots)
     shared, cases = read_fleet(folder, accounts, overrides=overrides, as_of=as_of, lots=lots)
-    inputs = _inputs(folder, accounts, overrides, as_of, lots=lots)
+    inputs = inputs_of_run(folder, accounts, overrides, as_of, lots=lots)
     refuse_changing_inputs(before, inputs)
     made = {"format": _FORMAT, "inputs": inputs}
     run = FleetRun(out, inputs, digest(json.dumps(made, sort_keys=True).encode()), shared, cases)
@@ -220,7 +220,7 @@ def _open(
     return run
 
 
-def _inputs(
+def inputs_of_run(
     folder: Path, accounts: Path | None, overrides: Sequence[str], as_of: dt.date | None, *, lots: bool
 ) -> dict[str, str]:
     """By name, the digest of each file, the options, and our version."""

@@ -329,9 +329,15 @@ def rebalance(book: Book, *, lots: bool = True, progress: Callable[[str], None] 
 
 
 def plan_under(
-    outlook: Outlook, book: Book, compiled: Callable[[Outlook, Mandate], Program] = Program, *, lots: bool = True
+    outlook: Outlook,
+    book: Book,
+    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    *,
+    lots: bool = True,
+    stated: Mandate | None = None,
 ) -> Plan:
-    """The plan that `rebalance` makes of a book, under an outlook that is known, with programs of `compiled`.
+    """The plan that `rebalance` makes of a book, under an outlook that is known, with programs of `compiled`; and under
+    a `stated` mandate where that is not the book's own.
 
     A refusal is without the fixes that were tried.
 
@@ -340,7 +346,7 @@ def plan_under(
     """
     if book.settings.uses_tree:
         return plan_with_reviews(book, _quietly, with_lots=lots)
-    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, compiled=compiled)
+    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, compiled=compiled, stated=stated)
 
 
 def _orders(
@@ -352,12 +358,13 @@ def _orders(
     *,
     explains: bool = True,
     compiled: Callable[[Outlook, Mandate], Program] = Program,
+    stated: Mandate | None = None,
 ) -> _Orders:
     """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, start = _targets(book, outlook, say, trying, further, explains=explains, compiled=compiled)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains, compiled=compiled, stated=stated)
     say("finding whole lots")
 
     def with_lots(found: Targets, *, explains: bool = explains) -> _Orders:
@@ -442,14 +449,17 @@ def _targets(
     *,
     explains: bool = True,
     compiled: Callable[[Outlook, Mandate], Program] = Program,
+    stated: Mandate | None = None,
 ) -> tuple[Targets, Position]:
     """Targets, and where the account stands."""
-    stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    own, start = stated is None, Position(book.weights, book.cash / book.value)
+    stated = build_mandate(book, outlook) if stated is None else stated
     if further:
         members = RelaxedLimits.nothing(start, outlook, stated).members
         moved = {place: further[one.id] for place, one in enumerate(members) if one.id in further}
         stated = RelaxedLimits(members, moved).with_limits(stated)
-    check_obviously_infeasible(book, outlook)
+    if own:
+        check_obviously_infeasible(book, outlook)
     say("solving")
     compiled = compiled if trying is None else partial(trying.compiled, explains=explains)
     return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
@@ -462,19 +472,20 @@ def _plan_of_one_period(
     with_lots: bool,
     known: Outlook | None = None,
     compiled: Callable[[Outlook, Mandate], Program] = Program,
+    stated: Mandate | None = None,
 ) -> Plan:
     say("reading the outlook")
     outlook, start = known or build_outlook(book), Position(book.weights, book.cash / book.value)
     held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
     if with_lots:
-        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, compiled=compiled)
+        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, compiled=compiled, stated=stated)
         listed = list_orders(book, mandate, weighed, lots)
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _ = _targets(book, outlook, say, compiled=compiled)
+        found, _ = _targets(book, outlook, say, compiled=compiled, stated=stated)
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
     final = weighed if decision.trades else held
