@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from threading import Lock
 from typing import Any, TypeAlias
@@ -19,16 +19,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book
+from allocator.book.book import Book, BookOfAny, LooksAtAccount
 from allocator.book.checks.consistency import CHECKS
 from allocator.book.checks.draft import Draft, disagreements, looked_at
 from allocator.book.checks.tables import check_account
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.fleets.accounts import OWN_CHECKS, AccountCase, Batch, SharedBook
-from allocator.optimization.solve import kept_programs
-from allocator.outlook.outlook import build_outlook
+from allocator.mandate.builder import build_mandate
+from allocator.mandate.mandate import Mandate
+from allocator.mandate.precheck import check_obviously_infeasible
+from allocator.optimization.solve import Program, kept_programs
+from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.plan import Plan
-from allocator.plan.rebalance import plan_under
+from allocator.plan.rebalance import Making, plan_under
 from allocator.settings.reading import read_settings, with_lines
 from allocator.settings.settings import Settings
 
@@ -38,6 +41,8 @@ _DIGITS = 9
 """Of an objective: those that no processor's arithmetic differs in."""
 _CHANGED = (None, "exposures", "holdings", "factors")
 """Tables of checks that what an account sets otherwise may fail."""
+_KEPT = 64
+"""Answers that are kept at most: there are some twenty questions."""
 _alone = Lock()
 
 
@@ -114,12 +119,45 @@ def _is_ordinary(book: Book) -> bool:
     return bool(held.any() and 1 < book.value < 1e12 and (lots[lots > 0] > 1e-12 * book.value).all())
 
 
+class _Terms:
+    """Settings that accounts share, and what is made of them that looks at no account: found once."""
+
+    def __init__(self, book: Book, settings: Settings, program: Callable[[Outlook, Mandate], Program]) -> None:
+        self.settings, self._any = settings, BookOfAny.of(replace(book, settings=settings))
+        self._found = dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]]()
+        self._before: Mandate | None = None
+        self.making = Making(program, self._mandate, partial(check_obviously_infeasible, ask=self._ask))
+
+    def _mandate(self, book: Book, outlook: Outlook) -> Mandate:
+        made = build_mandate(book, outlook, ask=self._ask)
+        self._before = made if self._before is None else made.beside(self._before)
+        return made
+
+    def _ask(self, make: Callable[..., Any], book: Book, *others: Any) -> Any:
+        """What a function makes of a book, asked once where it looks at no account."""
+        key = (make, *map(id, others))
+        if len(self._found) > _KEPT:  # others are each account's own
+            self._found.clear()
+        if key not in self._found:
+            self._found[key] = others, _of_any(make, self._any, *others)  # others are kept, so that ids stay theirs
+        found = self._found[key][1]
+        return make(book, *others) if found is LooksAtAccount else found
+
+
+def _of_any(make: Callable[..., Any], book: BookOfAny, *others: Any) -> Any:
+    try:
+        made = make(book, *others)
+        return tuple(made) if isinstance(made, Iterator) else made
+    except LooksAtAccount:
+        return LooksAtAccount
+
+
 class AccountSolver:
     """The plans of accounts that share a book."""
 
     def __init__(self, shared: SharedBook) -> None:
-        self._shared, self._compiled = shared, kept_programs()
-        self._settings = lru_cache(maxsize=64)(self._read_settings)
+        self._shared, self._program = shared, kept_programs()
+        self._terms = lru_cache(maxsize=64)(self._read_terms)
         self._at = {name: i for i, name in enumerate(shared.book.instruments)}
 
     def result(self, case: AccountCase, own: pd.DataFrame | None) -> Result:
@@ -127,7 +165,8 @@ class AccountSolver:
         try:
             if case.breaches or own is None:
                 raise BadInput(case.breaches)
-            return completed(self.plan(self.book(case, own)))
+            book = self.book(case, own)
+            return completed(self.plan(book, self._terms(case.overrides)))
         except AllocatorError as error:
             return failed(case.name, type(error).__name__, str(error))
         except Exception as error:  # a defect, which is not to cost the other accounts their plans
@@ -141,7 +180,7 @@ class AccountSolver:
         """
         shared = self._shared
         try:
-            settings = self._settings(case.overrides) if case.overrides else shared.book.settings
+            settings = self._terms(case.overrides).settings
         except BadInput as error:
             raise BadInput(self._placed(case, error.breaches)) from None
         quantities, cash = np.zeros(len(self._at)), settings.cash.flow
@@ -168,14 +207,17 @@ class AccountSolver:
         if found := disagreements(draft, checks):
             raise BadInput(self._placed(case, found))
 
-    def plan(self, book: Book) -> Plan:
+    def plan(self, book: Book, terms: _Terms) -> Plan:
         """Its plan, as `rebalance` makes it."""
         outlook = build_outlook(book) if self._shared.outlook is None else self._shared.outlook
-        return plan_under(outlook, book, self._compiled, lots=self._shared.lots)
+        return plan_under(outlook, book, terms.making, lots=self._shared.lots)
 
-    def _read_settings(self, overrides: tuple[str, ...]) -> Settings:
+    def _read_terms(self, overrides: tuple[str, ...]) -> _Terms:
         shared = self._shared
-        return read_settings(shared.text, overrides=[*shared.overrides, *overrides], as_of=shared.as_of)
+        settings = shared.book.settings
+        if overrides:
+            settings = read_settings(shared.text, overrides=[*shared.overrides, *overrides], as_of=shared.as_of)
+        return _Terms(shared.book, settings, self._program)
 
     def _placed(self, case: AccountCase, found: Sequence[Breach]) -> list[Breach]:
         """Errors of what is set otherwise, where it is written."""
