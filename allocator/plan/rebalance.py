@@ -475,10 +475,11 @@ def _plan_of_one_period(
 ) -> Plan:
     say("reading the outlook")
     outlook, start = known or build_outlook(book), Position(book.weights, book.cash / book.value)
-    held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
+    held, listed, lots_gap, rounding = no_trade(book), tuple[Order, ...](), 0.0, 0.0
     if with_lots:
         found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, making=making)
         listed = list_orders(book, mandate, weighed, lots)
+        rounding = mandate.loss(weighed, outlook) - found.certificate.objective
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
@@ -486,9 +487,9 @@ def _plan_of_one_period(
     else:
         found, _ = _targets(book, outlook, say, making=making)
         mandate, given, weighed = found.mandate, found.given, found.target
-        decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
+        decision = TradeValue.of_targets(mandate.loss(held, outlook) - found.certificate.objective)
     final = weighed if decision.trades else held
-    target, measurements = found.target, mandate.readings(final, outlook)
+    target = found.target
     adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
         book=book,
@@ -502,11 +503,10 @@ def _plan_of_one_period(
         weighed_orders=listed,
         decision=decision,
         adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
-        measurements=tuple(measurements),
-        rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
+        rounding_bps=rounding * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,
-        relaxed=relaxed_rules(given, measurements),
+        relaxed=() if given is None else relaxed_rules(given, mandate.readings(final, outlook)),
         duals=found.prices,
         traded_prices=(found.restrained.prices, found.restrained.trading_price),
         best=found.best,
