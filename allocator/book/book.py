@@ -190,7 +190,7 @@ class BookOfAny(Book):
     be looked at.
     """
 
-    account = quantities = cash = value = property(_of_an_account)  # type: ignore[assignment]
+    account = quantities = cash = value = property(_of_an_account)
 
     @staticmethod
     def of(book: Book) -> BookOfAny:
@@ -201,7 +201,7 @@ class BookOfAny(Book):
 
 
 Ask: TypeAlias = Callable[..., Any]
-"""Asks a function of a book for what it makes of it: `ask(make, book, *others)`. Whoever has many accounts may know it."""
+"""Asks a function what it makes of a book, `ask(make, book, *others)`; whoever has many accounts may know already."""
 
 
 def directly(make: Callable[..., Any], *of: Any) -> Any:

@@ -25,6 +25,7 @@ from allocator.book.checks.draft import Draft, disagreements, looked_at
 from allocator.book.checks.tables import check_account
 from allocator.errors import AllocatorError, BadInput, Breach
 from allocator.fleets.accounts import OWN_CHECKS, AccountCase, Batch, SharedBook
+from allocator.fleets.holdings import Holdings
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.precheck import check_obviously_infeasible
@@ -55,8 +56,7 @@ def work_on(shared: bytes, batch: Batch) -> list[Result]:
     """What became of each account of a batch, in their order; one thread of a process at a time."""
     with _alone, _little_garbage():
         solver = _solver(shared)
-        by_account = {str(name): rows for name, rows in batch.holdings.groupby("account", sort=False)}
-        return [solver.result(case, by_account.get(case.name)) for case in batch.cases]
+        return [solver.result(case, held) for case, held in zip(batch.cases, batch.held, strict=True)]
 
 
 @contextmanager
@@ -158,21 +158,22 @@ class AccountSolver:
     def __init__(self, shared: SharedBook) -> None:
         self._shared, self._program = shared, kept_programs()
         self._terms = lru_cache(maxsize=64)(self._read_terms)
-        self._at = {name: i for i, name in enumerate(shared.book.instruments)}
+        at = {name: i for i, name in enumerate([*shared.book.instruments, shared.book.cash_instrument])}
+        self._at = np.array([at[name] for name in shared.quotes["instrument"]])
 
-    def result(self, case: AccountCase, own: pd.DataFrame | None) -> Result:
+    def result(self, case: AccountCase, held: Holdings) -> Result:
         """What became of an account: its plan, or why it has none. Whatever fails is of this account alone."""
         try:
-            if case.breaches or own is None:
+            if case.breaches or not len(held.lines):
                 raise BadInput(case.breaches)
-            book = self.book(case, own)
+            book = self.book(case, held)
             return completed(self.plan(book, self._terms(case.overrides)))
         except AllocatorError as error:
             return failed(case.name, type(error).__name__, str(error))
         except Exception as error:  # a defect, which is not to cost the other accounts their plans
             return failed(case.name, "Defect", f"{type(error).__name__}: {error}")
 
-    def book(self, case: AccountCase, own: pd.DataFrame) -> Book:
+    def book(self, case: AccountCase, held: Holdings) -> Book:
         """The book that `load` makes of the account with what it sets otherwise.
 
         Raises:
@@ -183,20 +184,19 @@ class AccountSolver:
             settings = self._terms(case.overrides).settings
         except BadInput as error:
             raise BadInput(self._placed(case, error.breaches)) from None
-        quantities, cash = np.zeros(len(self._at)), settings.cash.flow
-        for name, quantity in zip(own["instrument"].tolist(), own["quantity"].tolist(), strict=True):
-            if name in self._at:
-                quantities[self._at[name]] = quantity
-            else:
-                cash += quantity
+        every = np.zeros(len(shared.book.instruments) + 1)
+        every[self._at[held.instruments]] = held.quantities
+        quantities, cash = every[:-1].copy(), float(every[-1]) + settings.cash.flow
         book = replace(shared.book, settings=settings, account=case.name, quantities=quantities, cash=cash)
         if case.overrides or not _is_ordinary(book):
-            self._refuse_disagreements(case, own, settings)
+            self._refuse_disagreements(case, held, settings)
         return book
 
-    def _refuse_disagreements(self, case: AccountCase, own: pd.DataFrame, settings: Settings) -> None:
+    def _refuse_disagreements(self, case: AccountCase, held: Holdings, settings: Settings) -> None:
         """Hold what is held, and what is set otherwise, to the tables that are shared."""
         shared = self._shared
+        own = shared.quotes.iloc[held.instruments].assign(account=case.name, quantity=held.quantities)
+        own.index = pd.Index(held.lines)
         others = shared.quotes.loc[~shared.quotes["instrument"].isin(own["instrument"])]
         rows = pd.concat([own, others])
         rows.attrs = dict(shared.quotes.attrs)

@@ -698,8 +698,10 @@ class RelaxedRule:
     unit: str = PERCENT
 
 
-def relaxed_rules(given: RelaxedLimits, readings: Sequence[RuleMeasurement]) -> tuple[RelaxedRule, ...]:
+def relaxed_rules(given: RelaxedLimits | None, readings: Sequence[RuleMeasurement]) -> tuple[RelaxedRule, ...]:
     """What was relaxed, measured on the final lots; `readings` are every rule's, in the order of their rows."""
+    if given is None:
+        return ()
     found = []
     for place, limit in sorted(given.limits.items()):
         member = given.members[place]

@@ -359,7 +359,7 @@ class Check:
         document: CheckDocument = {
             "format": "allocator.check/1",
             "book": self.book.heading(),
-            "instruments": len(self.instruments),
+            "instruments": len(self.book.instruments),
             "scenarios": {name: float(p) for name, p in zip(outlook.scenarios, outlook.probabilities, strict=True)},
             "risk_source": outlook.risk.source,
             "rules": [_row(reading) for reading in self.readings],

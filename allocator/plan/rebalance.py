@@ -506,7 +506,7 @@ def _plan_of_one_period(
         rounding_bps=rounding * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,
-        relaxed=() if given is None else relaxed_rules(given, mandate.readings(final, outlook)),
+        relaxed=relaxed_rules(given, () if given is None else mandate.readings(final, outlook)),
         duals=found.prices,
         traded_prices=(found.restrained.prices, found.restrained.trading_price),
         best=found.best,

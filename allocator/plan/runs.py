@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -432,28 +432,40 @@ def book_inputs(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | No
 
     What a database or a source of another package gives is read for it: no name tells whether it has changed.
     """
-    found: list[BookInput] = []
     try:
-        settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
-        for name in REQUIRED + OPTIONAL:
-            where = getattr(settings.tables, name)
-            if not isinstance(where, str):
-                raw = read_source(name, where, folder, settings.book.as_of)
-                found.append(BookInput(raw.name, raw.frame.to_csv(index=False).encode(), name))
-            elif is_plain_file(folder / where):
-                found.append(BookInput(where, read_regular_file(folder / where, where), name))
-        beside = [name for name in _BESIDE if is_plain_file(folder / name)]
-        return found + [BookInput(name, read_regular_file(folder / name, name)) for name in beside]
+        return [*_inputs_one_by_one(folder, overrides, as_of)]
     except BadInput:
         return []
 
 
+def _inputs_one_by_one(folder: Path, overrides: Sequence[str], as_of: dt.date | None) -> Iterator[BookInput]:
+    """Each as it is asked for, so that no more of them is in memory.
+
+    Raises:
+        BadInput: the book cannot be read.
+    """
+    settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
+    for name in REQUIRED + OPTIONAL:
+        where = getattr(settings.tables, name)
+        if not isinstance(where, str):
+            raw = read_source(name, where, folder, settings.book.as_of)
+            yield BookInput(raw.name, raw.frame.to_csv(index=False).encode(), name)
+        elif is_plain_file(folder / where):
+            yield BookInput(where, read_regular_file(folder / where, where), name)
+    for name in _BESIDE:
+        if is_plain_file(folder / name):
+            yield BookInput(name, read_regular_file(folder / name, name))
+
+
 def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
     """The digest of everything that a book is read from, by name."""
-    return digests_of(book_inputs(folder, overrides, as_of))
+    try:
+        return digests_of(_inputs_one_by_one(folder, overrides, as_of))
+    except BadInput:
+        return {}
 
 
-def digests_of(inputs: Sequence[BookInput]) -> dict[str, str]:
+def digests_of(inputs: Iterable[BookInput]) -> dict[str, str]:
     """What tells inputs from others, by name."""
     return {one.name: digest(one.content) for one in inputs}
 

@@ -18,11 +18,11 @@ import threading
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -296,19 +296,25 @@ def _missing_file_cure(path: Path) -> str:
 
 def _read_csv(content: bytes, name: str, _: str) -> RawTable:
     refuse_other_encodings(content, name)
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
-    lines = _NumberedLines()
-    stripped = _Stripped().__getitem__
-    start = 1
+    file = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    return _table(name, _NumberedLines(csv_lines(file, name, _Stripped().__getitem__)))
+
+
+def csv_lines(file: TextIO, name: str, stripped: Callable[[str], str] = str.strip) -> Iterator[Line]:
+    """Every line of a file that separates with commas, its cells without the blanks around them.
+
+    Raises:
+        BadInput: quotes do not fit, or a cell is too long.
+    """
+    reader, start = csv.reader(file, strict=True), 1
     try:
         for cells in reader:
-            lines.add(start, tuple(map(stripped, cells)))
+            yield start, tuple(map(stripped, cells))
             start = reader.line_num + 1
     except csv.Error as error:
         long = "field larger" in str(error)
         rule = "a cell is longer than 131072 characters" if long else f"the quotes do not fit: {error}"
         raise BadInput.of(name, rule, 'close each quote; write "" for one inside', row=start) from None
-    return _table(name, lines)
 
 
 class _Stripped(dict[str, str]):
@@ -567,7 +573,7 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     outside = [
         (width <= 1 and not (len(cells) == columns and _one_word(cells[0])))
         or (width <= usual / 2 and len(cells) != columns)
-        or (width < usual and str(cells[0]).casefold().rstrip(":") in _TOTALS)
+        or (width < usual and str(cells[0]).casefold().rstrip(":") in TOTALS)
         for width, (_, cells) in zip(widths, filled, strict=True)
     ]
     last = max(at for at, out in enumerate(outside) if not out)
@@ -594,7 +600,7 @@ def _unwritable(name: str, lines: Iterable[Line]) -> Iterator[Breach]:
 
 
 _HALF = re.compile(r"[\ud800-\udfff]")
-_TOTALS = ("total", "totals", "sum", "subtotal", "grand total", "account total", "summe", "gesamt", "gesamtsumme")
+TOTALS = ("total", "totals", "sum", "subtotal", "grand total", "account total", "summe", "gesamt", "gesamtsumme")
 """What the first cell of a row of sums says, where cells of it are blank."""
 _PREAMBLE = 60
 """Rows from the top in which a header is looked for."""

@@ -28,6 +28,7 @@ from allocator.fleets.accounts import AccountCase, Batch, read_fleet
 from allocator.fleets.batches import AccountSolver, Result, work_on
 from allocator.fleets.executors import DIED, DaskWorkers, ProcessWorkers, work_through
 from allocator.fleets.fleet import FleetDocument, run_fleet
+from allocator.fleets.holdings import Holdings, HoldingsReader
 from allocator.plan.plan import Order
 from allocator.plan.rebalance import rebalance
 from tests.command_line import runner
@@ -138,10 +139,11 @@ def test_each_account_has_the_orders_of_its_own_rebalance(fleet: Path, undisturb
 def test_the_book_of_an_account_is_the_one_that_load_makes(fleet: Path) -> None:
     shared, accounts = read_fleet(fleet, own_limits(fleet))
     solver = AccountSolver(shared)
-    named = {case.name: (case, accounts.batch(at // accounts.size)) for at, case in enumerate(accounts.cases)}
+    batches = map(accounts.batch, range(accounts.batches))
+    named = {case.name: (case, held) for one in batches for case, held in zip(one.cases, one.held, strict=True)}
     for name in ("A0000", "A0003", "A0005"):
-        case, batch = named[name]
-        made, loaded = solver.book(case, batch.of(case).holdings), load(fleet, account=name, overrides=case.overrides)
+        case, held = named[name]
+        made, loaded = solver.book(case, held), load(fleet, account=name, overrides=case.overrides)
         for field in ("settings", "account", "instruments", "cash_instrument", "currencies", "cash"):
             assert getattr(made, field) == getattr(loaded, field), field
         for field in ("quantities", "prices", "quoted_prices", "lot_sizes"):
@@ -251,8 +253,8 @@ def echoed(_: bytes, batch: Batch) -> list[Result]:
 
 
 def batches_of(*names: str) -> Iterator[Batch]:
-    holdings = pd.DataFrame({"account": pd.Series(dtype=str)})
-    yield from (Batch(at, tuple(map(AccountCase, some)), holdings) for at, some in enumerate(names))
+    nothing = Holdings(np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32))
+    yield from (Batch(at, tuple(map(AccountCase, some)), (nothing,) * len(some)) for at, some in enumerate(names))
 
 
 def test_an_account_that_kills_twice_is_named_and_costs_the_others_nothing() -> None:
@@ -385,6 +387,36 @@ def test_a_poisoned_row_fails_its_own_account_and_no_other(root: Path, tmp_path:
     assert sorted(found) == ["A0000", "A0001", "A0002", "A0003", "A0004"]
     for place, (_, said) in POISON.items():
         assert pd.Series([found[place[:5]]]).str.contains(said).all(), found[place[:5]]
+
+
+@pytest.mark.parametrize("place", [None, *POISON, "all"])
+def test_a_table_that_is_read_line_by_line_is_the_one_that_is_read_whole(
+    place: str | None, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {name: line for name, (line, _) in POISON.items() if place in (name, "all")}
+    book = written(tmp_path / "book", root, 12, **chosen, A0007_MSFT="A0007,MSFT,50000,400.0,USD,1")
+    whole = _everything(book)
+    monkeypatch.setattr("allocator.fleets.holdings.LONG", 0)
+
+    assert _everything(book) == whole
+    assert len(HoldingsReader().read(book / "holdings.csv", "holdings.csv").rows) < 12 * 15 / 2
+
+
+def _everything(book: Path) -> tuple[Any, ...]:
+    """Of a fleet what each account holds, by instrument and line, and what is wrong with it."""
+    shared, accounts = read_fleet(book)
+    names = shared.quotes["instrument"].to_numpy()
+    rows = [
+        (
+            case.name,
+            case.breaches,
+            *zip(names[one.instruments], one.quantities.tolist(), one.lines.tolist(), strict=True),
+        )
+        for batch in map(accounts.batch, range(accounts.batches))
+        for case, one in zip(batch.cases, batch.held, strict=True)
+    ]
+    assert shared.outlook is not None
+    return rows, shared.quotes.to_csv(), shared.outlook.returns.tolist()
 
 
 def test_the_only_row_of_a_name_still_says_its_price_where_the_quantity_is_wrong(root: Path, tmp_path: Path) -> None:
@@ -544,6 +576,6 @@ def test_work_comes_back_in_the_order_of_its_accounts(fleet: Path) -> None:
 
     shared, accounts = read_fleet(fleet, own_limits(fleet))
     batch = accounts.batch(0)
-    some = Batch(0, batch.cases[:2], batch.holdings)
+    some = Batch(0, batch.cases[:2], batch.held[:2])
 
     assert [row["account"] for row in work_on(packed(shared), some)] == [case.name for case in some.cases]
