@@ -54,7 +54,8 @@ class _Scan:
     accounts: Sequence[str]
     instruments: Sequence[str]
     prices: Vector
-    one_currency: bool
+    worth: Vector
+    """Of each account, in money; 0 where there are several currencies."""
     whose: Codes
     kinds: Codes
     quantities: Vector
@@ -76,18 +77,17 @@ class _Scan:
         ordered = np.sort(pairs)
         once = ~np.isin(pairs, ordered[1:][ordered[1:] == ordered[:-1]])
         del pairs, ordered  # a file of many rows is to be read in little memory
-        price, whole = self.prices[self.kinds], np.array([not name for name in self.accounts])
-        doubted = (quantities >= ROUND_NOMINAL) & (quantities % ROUND_NOMINAL == 0)
-        doubted &= (price >= PAR_RANGE[0]) & (price <= PAR_RANGE[1])
-        if self.one_currency:
-            worth = np.nan_to_num(quantities * price)
-            doubted &= worth >= _NEARLY * MOSTLY * np.bincount(self.whose, worth)[self.whose]
-        whole[self.whose[doubted]] = True
+        whole = np.array([not name for name in self.accounts])
+        at = np.flatnonzero((quantities >= ROUND_NOMINAL) & (quantities % ROUND_NOMINAL == 0))
+        price = self.prices[self.kinds[at]]
+        mostly = quantities[at] * price >= _NEARLY * MOSTLY * self.worth[self.whose[at]]
+        whole[self.whose[at[(price >= PAR_RANGE[0]) & (price <= PAR_RANGE[1]) & mostly]]] = True
         left = ~np.isnan(quantities) & agreed & once & ~whole[self.whose]
-        _, first, alike = np.unique(self.kinds[left], return_index=True, return_counts=True)
-        one_of_each = np.flatnonzero(left)[first]
-        left[one_of_each] = False
-        return one_of_each[alike > 1], ~left
+        at = np.flatnonzero(left)
+        first, alike = np.full(len(self.instruments), -1), np.bincount(self.kinds[at], minlength=len(self.instruments))
+        first[self.kinds[at[::-1]]] = at[::-1]  # the last that is written, which is the first, stays
+        left[first[first >= 0]] = False
+        return first[alike > 1], ~left
 
 
 def _number(text: str) -> float:
@@ -95,6 +95,10 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return np.nan
+
+
+def _plain(text: str) -> float:
+    return float(text) if PLAIN_NUMBER.fullmatch(text) else np.nan
 
 
 def _filled(lines: Iterator[Line]) -> Iterator[Line]:
@@ -109,19 +113,24 @@ def _scanned(lines: Iterator[Line]) -> _Scan | None:
         return None
     of_account, of_quantity, of_price = map(header.index, ("account", "quantity", "price"))
     of_kind = itemgetter(*(at for at in range(len(header)) if at not in (of_account, of_quantity)))
-    accounts, kinds, prices = dict[str, int](), dict[tuple[str, ...], int](), list[float]()
+    accounts, kinds, prices, worth = dict[str, int](), dict[tuple[str, ...], int](), list[float](), list[float]()
     whose, which, lines_of, quantities = array("i"), array("i"), array("i"), array("d")
     for line, cells in rows:
         no_row = len(cells) - cells.count("") < 2 or cells[0].casefold().rstrip(":") in TOTALS
         if no_row or len(cells) != len(header) or "\0" in "".join(cells):
             return None
-        quantity, kind = cells[of_quantity], of_kind(cells)
+        quantity, kind, account = _plain(cells[of_quantity]), of_kind(cells), cells[of_account]
         if kind not in kinds:
             kinds[kind] = len(kinds)
             prices.append(_number(cells[of_price]))
-        whose.append(accounts.setdefault(cells[of_account], len(accounts)))
+        if account not in accounts:
+            accounts[account] = len(accounts)
+            worth.append(0.0)
+        whose.append(accounts[account])
         which.append(kinds[kind])
-        quantities.append(float(quantity) if PLAIN_NUMBER.fullmatch(quantity) else np.nan)
+        quantities.append(quantity)
+        if (money := quantity * prices[which[-1]]) > 0:
+            worth[whose[-1]] += money
         lines_of.append(line)
     if not whose:
         return None
@@ -130,7 +139,8 @@ def _scanned(lines: Iterator[Line]) -> _Scan | None:
     counted = (np.frombuffer(whose, np.int32), np.frombuffer(which, np.int32), np.frombuffer(quantities))
     currencies = {kind[columns.index("currency")] for kind in kinds} if "currency" in columns else {""}
     lines_read = np.frombuffer(lines_of, np.int32)
-    return _Scan([*accounts], instruments, np.array(prices), len(currencies) == 1, *counted, lines_read)
+    total = np.array(worth) * (len(currencies) == 1)
+    return _Scan([*accounts], instruments, np.array(prices), total, *counted, lines_read)
 
 
 class NotForAll(Exception):

@@ -29,7 +29,7 @@ from allocator.errors import BadInput, Breach
 from allocator.plugins import installed_plugins
 from allocator.presentation import Keywords
 from allocator.settings.reading import read_settings
-from allocator.tables.files import is_plain_file, names_in, read_regular_file
+from allocator.tables.files import is_plain_file, names_in, read_regular_file, regular_file_parts
 
 try:
     import fcntl
@@ -126,9 +126,12 @@ def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     return tuple(run.folder / name for name in whole)
 
 
-def digest(content: bytes) -> str:
-    """What tells one content from another."""
-    return hashlib.sha256(content).hexdigest()
+def digest(content: bytes | Iterable[bytes]) -> str:
+    """What tells one content, all of it or part after part, from another."""
+    found = hashlib.sha256()
+    for part in [content] if isinstance(content, bytes) else content:
+        found.update(part)
+    return found.hexdigest()
 
 
 def _renamed(beside: Path, run: Run) -> None:
@@ -433,39 +436,42 @@ def book_inputs(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | No
     What a database or a source of another package gives is read for it: no name tells whether it has changed.
     """
     try:
-        return [*_inputs_one_by_one(folder, overrides, as_of)]
+        every = _inputs_in_parts(folder, overrides, as_of)
+        return [BookInput(name, b"".join(parts), table) for name, table, parts in every]
     except BadInput:
         return []
 
 
-def _inputs_one_by_one(folder: Path, overrides: Sequence[str], as_of: dt.date | None) -> Iterator[BookInput]:
-    """Each as it is asked for, so that no more of them is in memory.
+def _inputs_in_parts(
+    folder: Path, overrides: Sequence[str], as_of: dt.date | None
+) -> Iterator[tuple[str, str | None, Iterable[bytes]]]:
+    """The name of each, the table that it is, and its bytes, part after part, so that no more is in memory.
 
     Raises:
-        BadInput: the book cannot be read.
+        BadInput: the book cannot be read; also a part of it.
     """
     settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
     for name in REQUIRED + OPTIONAL:
         where = getattr(settings.tables, name)
         if not isinstance(where, str):
             raw = read_source(name, where, folder, settings.book.as_of)
-            yield BookInput(raw.name, raw.frame.to_csv(index=False).encode(), name)
+            yield raw.name, name, [raw.frame.to_csv(index=False).encode()]
         elif is_plain_file(folder / where):
-            yield BookInput(where, read_regular_file(folder / where, where), name)
+            yield where, name, regular_file_parts(folder / where, where)
     for name in _BESIDE:
         if is_plain_file(folder / name):
-            yield BookInput(name, read_regular_file(folder / name, name))
+            yield name, None, regular_file_parts(folder / name, name)
 
 
 def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
     """The digest of everything that a book is read from, by name."""
     try:
-        return digests_of(_inputs_one_by_one(folder, overrides, as_of))
+        return {name: digest(parts) for name, _, parts in _inputs_in_parts(folder, overrides, as_of)}
     except BadInput:
         return {}
 
 
-def digests_of(inputs: Iterable[BookInput]) -> dict[str, str]:
+def digests_of(inputs: Sequence[BookInput]) -> dict[str, str]:
     """What tells inputs from others, by name."""
     return {one.name: digest(one.content) for one in inputs}
 

@@ -115,7 +115,17 @@ MOST_FILE_BYTES = 500_000_000
 
 
 def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> bytes:
-    """All of a plain file of at most so many bytes. What is none, such as an endless pipe or a device, is not opened.
+    """All of a plain file of at most so many bytes.
+
+    Raises:
+        BadInput: as of `regular_file_parts`.
+    """
+    return b"".join(regular_file_parts(path, name, most, most + 1))
+
+
+def regular_file_parts(path: Path, name: str, most: int = MOST_FILE_BYTES, size: int = 1_000_000) -> Iterator[bytes]:
+    """The bytes of a plain file of at most so many, `size` at a time. What is none, such as an endless pipe or a device,
+    is not opened.
 
     Raises:
         BadInput: it is missing, no plain file, too large, or cannot be read.
@@ -131,7 +141,8 @@ def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> byt
             if found.st_size > most:
                 rule = f"is {found.st_size / 1e6:,.0f} MB, and {most / 1e6:,.0f} MB are the most"
                 raise BadInput.of(name, rule, "leave out what is not used")
-            return file.read(most + 1)
+            while part := file.read(size):
+                yield part
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput.of(name, "this file is missing", _missing_file_cure(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
