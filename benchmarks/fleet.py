@@ -120,7 +120,7 @@ def against_dask(folder: Path, rounds: int) -> list[tuple[float, float]]:
     from allocator.fleets.executors import DaskWorkers, ProcessWorkers
 
     one_each = {"n_workers": WORKERS, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(**one_each, silence_logs=50) as cluster:
+    with LocalCluster(**one_each, silence_logs=50) as cluster:  # type: ignore[no-untyped-call, unused-ignore]
         address = cluster.scheduler_address
         return [
             (rate(folder, lambda: ProcessWorkers(WORKERS)), rate(folder, lambda: DaskWorkers(address)))

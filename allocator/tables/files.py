@@ -124,7 +124,7 @@ def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> byt
 
 
 def regular_file_parts(path: Path, name: str, most: int = MOST_FILE_BYTES, size: int = 1_000_000) -> Iterator[bytes]:
-    """The bytes of a plain file of at most so many, `size` at a time. What is none, such as an endless pipe or a device,
+    """The bytes of a plain file of at most so many, `size` at a time. What is none, such as a pipe or a device,
     is not opened.
 
     Raises:
