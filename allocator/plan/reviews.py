@@ -302,7 +302,6 @@ def _decided(
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
     refuse_unpaid_tickets(book, final, decision)
-    measurements = tuple(mandate.readings(final, outlook))
     certificate = certificate_of_policy(best, mandate.readings(target, outlook))
     return Plan(
         book=book,
@@ -316,7 +315,6 @@ def _decided(
         weighed_orders=listed,
         decision=decision,
         adversary=adverse_probabilities(outlook, mandate, target),
-        measurements=measurements,
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,
