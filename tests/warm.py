@@ -1,7 +1,7 @@
-"""Processes that start with the libraries of others imported, which is most of what a short command takes.
+"""Processes that start with all imported that most commands want, which is most of what a short one takes.
 
 One process imports them, then forks for every command that is asked. A fork has the arguments, folder, environment and
-streams of who asked, and imports the package itself; `command` is a small program that asks and ends as the fork does.
+streams of who asked, and imports what is left itself; `command` is a small program that asks and ends as the fork does.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from pathlib import Path
 
 LIBRARIES = (
     "clarabel", "click", "cvxpy", "highspy", "numpy", "pandas", "pandera.io", "pandera.pandas", "piqp", "pydantic",
-    "rich.console", "rich.table", "scipy.optimize", "scipy.sparse", "scipy.stats", "yaml",
+    "rich.console", "rich.table", "scipy.optimize", "scipy.sparse", "scipy.stats", "sqlalchemy", "yaml",
 )  # fmt: skip
+OURS = ("display.plan", "ledger.record", "plan.document", "plan.reviews", "plan.rebalance", "stress_testing.stress")
+"""Of the checkout that these tests are of, whatever is installed."""
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
 asked = {{"arguments": [{entry!r}, *sys.argv[1:]], "folder": os.getcwd(), "environment": dict(os.environ)}}
@@ -94,9 +96,10 @@ def _answer(conversation: socket.socket) -> None:
 def serve(place: str) -> None:
     """Answer until killed."""
     sys.path.pop(0)  # the folder of tests
-    sys.path.insert(0, str(Path(sys.executable).parent))
-    for name in LIBRARIES:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    for name in (*LIBRARIES, *(f"allocator.{one}" for one in OURS)):
         __import__(name)
+    sys.path[0] = str(Path(sys.executable).parent)
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(place)
         door.listen()

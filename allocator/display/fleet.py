@@ -61,7 +61,7 @@ def show_household(found: HouseholdDocument, folder: str | None, *, full: bool =
         made = table("account", "side", "name", "quantity", "value", right=("quantity", "value"))
         largest = sorted(orders, key=lambda pair: -pair[1]["value"])[: len(orders) if full else _ORDERS]
         for account, order in [pair for pair in orders if pair in largest]:
-            quantity, value = (plain_amount(order[name], grouped=True) for name in ("quantity", "value"))
+            quantity, value = f"{order['quantity']:,.12g}", plain_amount(order["value"], grouped=True)
             add_cells(made, (account, order["side"], order["instrument"], quantity, value))
         out.print(made)
         if len(largest) < len(orders):

@@ -4,9 +4,8 @@ row a name; and the search of a mandate from end to end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +19,7 @@ from allocator.mandate.mandate import Mandate
 from allocator.optimization.quadratic_program import TIE_BREAK, ProblemData, QuadraticProgram, is_quadratic
 from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, kept_programs, trade_of_solution
 from allocator.outlook.outlook import Outlook
-from allocator.rules import LinearRule, RuleId, RuleMeasurement, RuleRows, Trade
-from allocator.rules.rows import FewNames, Position
+from allocator.rules.rows import FewNames, Position, ProgramRows
 from allocator.types import Vector
 
 if TYPE_CHECKING:
@@ -105,90 +103,30 @@ class QuadraticRelaxation(_OneDecision):
         return Node(target.values, mandate.loss(target, outlook), -np.inf, bounds)
 
 
-class _RowsAlone(LinearRule):
-    """Rows that only a program reads."""
-
-    tier, kind, has_limits, limits = 0, "choice", False, ()
-    count: int
-
-    @cached_property
-    def labels(self) -> Sequence[str]:
-        """By number."""
-        return [f"choice {row}" for row in range(self.count)]
-
-    @property
-    def ids(self) -> Sequence[RuleId]:
-        """None."""
-        return ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Floors(_RowsAlone):
-    """h_i ≥ least_i·W − least_i·(1 − z_i), where z_i is 0 and the limit of a held name is to be written."""
-
-    least: Vector
-
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        """One a name."""
-        return len(self.least)
-
-    def rows(self, instruments: int) -> RuleRows:
-        """One a name."""
-        return self._rows(
-            instruments, holdings=sp.csr_array(-sp.eye_array(instruments)), wealth=-self.least, limit=self.least
-        )
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """Nothing: no portfolio is held to them but by a program."""
-        del trade, outlook
-        return []
-
-
 def with_floors(mandate: Mandate, positions: PositionRange) -> Mandate:
-    """The mandate with the floors of what is held, the last rows, where there are any."""
-    if not positions.least.any():
+    """The mandate with the floors of what is held, the last rows, where there are any: h_i ≥ least_i·W −
+    least_i·(1 − z_i), where z_i is 0 and the limit of a held name is to be written.
+    """
+    least = positions.least
+    if not least.any():
         return mandate
-    return replace(mandate, linear_rules=(*mandate.linear_rules, _Floors(positions.least)))
+    floors = {"holdings": sp.csr_array(-sp.eye_array(len(least))), "wealth": -least, "limit": least}
+    return replace(mandate, linear_rules=(*mandate.linear_rules, ProgramRows(floors, is_kept=False)))
 
 
-@dataclass(frozen=True, eq=False)
-class _ChoiceRows(_RowsAlone):
-    """What a choice says, as rows: least and most of each name, and how many, in parts of their caps."""
-
-    low: Vector
-    high: Vector
-    shares: Vector
-    room: float
-
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        """Two a name, and one."""
-        return 2 * len(self.low) + 1
-
-    @staticmethod
-    def of(choice: Choice, positions: PositionRange, few: FewNames) -> _ChoiceRows:
-        """Of a choice."""
-        low = np.where(choice.held, positions.least, 0.0)
-        shares = np.divide(1.0, positions.most, out=np.zeros(len(low)), where=positions.most > 0)
-        shares = shares * choice.free.any()  # of a choice that is made it would be a cap once more, and take its price
-        high = np.where(choice.out, 0.0, np.maximum(positions.most, low))
-        return _ChoiceRows(low, high, shares, min(few.most, len(low)))
-
-    def rows(self, instruments: int) -> RuleRows:
-        """Caps, floors, and the number of names."""
-        one = sp.csr_array(sp.eye_array(instruments))
-        holdings = sp.csr_array(sp.vstack([one, -one, sp.csr_array(self.shares[None, :])]))
-        limit = np.concatenate([self.high, np.zeros(instruments + 1)])
-        wealth = np.concatenate([np.zeros(instruments), -self.low, [self.room]])
-        return self._rows(instruments, holdings=holdings, wealth=wealth, limit=limit)
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """By how much each row is missed."""
-        del outlook
-        held, left = trade.values / trade.value_before, trade.value / trade.value_before
-        over = np.concatenate([held - self.high, self.low * left - held, [self.shares @ held - self.room * left]])
-        return [RuleMeasurement(label, float(one), 0.0, True) for label, one in zip(self.labels, over, strict=True)]
+def _choice_rows(choice: Choice, positions: PositionRange, few: FewNames) -> ProgramRows:
+    """What a choice says: most and least of each name, and how many, in parts of their caps."""
+    names, low = len(choice.held), np.where(choice.held, positions.least, 0.0)
+    shares = np.divide(1.0, positions.most, out=np.zeros(names), where=positions.most > 0)
+    shares = shares * choice.free.any()  # of a choice that is made it would be a cap once more, and take its price
+    high, one = np.where(choice.out, 0.0, np.maximum(positions.most, low)), sp.csr_array(sp.eye_array(names))
+    return ProgramRows(
+        {
+            "holdings": sp.csr_array(sp.vstack([one, -one, sp.csr_array(shares[None, :])])),
+            "wealth": np.concatenate([np.zeros(names), -low, [min(few.most, names)]]),
+            "limit": np.concatenate([high, np.zeros(names + 1)]),
+        }
+    )
 
 
 class ProgramRelaxation(_OneDecision):
@@ -212,7 +150,7 @@ class ProgramRelaxation(_OneDecision):
     def solve(self, choice: Choice, parts: Vector) -> Node | None:
         """By the program's own ladder of solvers."""
         start, outlook, stated = self._start, self._outlook, self._mandate
-        own = _ChoiceRows.of(choice, self._positions, self._few)
+        own = _choice_rows(choice, self._positions, self._few)
         mandate = replace(stated, linear_rules=(*stated.linear_rules, own))
         error, at = stated.return_error, outlook
         if not stated.convex_rules and (error is None or error.linear_charge is not None):
@@ -249,7 +187,7 @@ class PolicyRelaxation(_OneDecision):
         """By the tree's program."""
         del parts
         (mandate,) = self._staged.mandates
-        own = _ChoiceRows.of(choice, self._positions, self._few)
+        own = _choice_rows(choice, self._positions, self._few)
         staged = replace(self._staged, mandates=(replace(mandate, linear_rules=(*mandate.linear_rules, own)),))
         try:
             found = self._solve(staged)

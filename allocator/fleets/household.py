@@ -1,4 +1,4 @@
-"""A household: several accounts in one program. The book's mandate holds of their sum, and a row of accounts.csv of one.
+"""A household: several accounts in one program. The book's mandate holds of their sum, a row of accounts.csv of one.
 
 The program is that of `rebalance` with A·N names, each instrument once an account; what it costs is the account's own.
 An account's cash is what its own trades leave, a linear function of them, so that a rule of one account is rows over
@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from allocator.book.book import Book
 from allocator.errors import BadInput, Breach, setting_breach
 from allocator.fleets.accounts import AccountCase, SharedBook, read_fleet
-from allocator.fleets.batches import AccountSolver
+from allocator.fleets.batches import AccountSolver, _Terms
 from allocator.fleets.fleet import ORDERS, inputs_of_run
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import Mandate, no_trade
@@ -31,13 +31,13 @@ from allocator.outlook.risk_model import FactorRisk
 from allocator.plan.document import RuleRow, figures_document, rules_document
 from allocator.plan.output import csv_text, order_rows, order_system_row
 from allocator.plan.plan import Order, Plan, portfolio_figures
-from allocator.plan.rebalance import plan_under
+from allocator.plan.rebalance import Making, plan_under
 from allocator.plan.runs import digest, refuse_changing_inputs
 from allocator.plan.trade_decision import Verdict
 from allocator.presentation import ByName, IsoDate, Keywords, Row, stable_numbers
 from allocator.rules import LinearRule, RuleId, RuleMeasurement, RuleRows, Trade, WeightAtLeast
-from allocator.rules.builder import _linear_rules
-from allocator.settings.mandate import NO_RULES
+from allocator.rules.builder import _every_linear_rule
+from allocator.settings.mandate import NO_RULES, MandateSection
 from allocator.settings.reading import with_overrides
 from allocator.settings.settings import ORDER_COLUMNS, Settings
 from allocator.tables.files import names_in, replace_file
@@ -129,7 +129,7 @@ class _Lifted(LinearRule):
         return self.rule.limits
 
     @property
-    def labels(self) -> Sequence[str]:  # type: ignore[override]
+    def labels(self) -> Sequence[str]:
         """Its own."""
         return self.rule.labels
 
@@ -177,7 +177,7 @@ class RuleOfAccount(_Lifted):
     account: int
 
     @cached_property
-    def labels(self) -> Sequence[str]:  # type: ignore[override]
+    def labels(self) -> Sequence[str]:
         """With the account's name."""
         return [f"{self._name}: {label}" for label in self.rule.labels]
 
@@ -187,7 +187,7 @@ class RuleOfAccount(_Lifted):
         return [f"{self._name}: {label}" for label in self.rule.limit_labels]
 
     @cached_property
-    def ids(self) -> Sequence[RuleId]:  # type: ignore[override]
+    def ids(self) -> Sequence[RuleId]:
         """With the account's name, so that no two accounts have one limit."""
         return [self._own(one) for one in self.rule.ids]
 
@@ -196,8 +196,8 @@ class RuleOfAccount(_Lifted):
         return self.household.members[self.account].account
 
     def _own(self, one: RuleId) -> RuleId:
-        keys = (f"{key} of {self._name}" if key else "" for key in (one.key, one.shared))
-        return RuleId(f"{one.kind} of {self._name}", one.name, *keys, one.joins)
+        key, shared = (f"{key} of {self._name}" if key else "" for key in (one.key, one.shared))
+        return RuleId(f"{one.kind} of {self._name}", one.name, key, shared, one.joins)
 
     def rows(self, instruments: int) -> RuleRows:
         """Rows over the names of its account, in fractions of the household."""
@@ -265,7 +265,11 @@ def household_mandate(household: Household) -> Mandate:
     unlimited = {one for rule in rules if not rule.has_limits for one in rule.ids}
     own = list[RuleOfAccount]()
     for account, book in enumerate(household.members):
-        stated = [rule for rule in _linear_rules(book) if rule.has_limits or not unlimited.issuperset(rule.ids)]
+        stated = [
+            rule
+            for rule in _every_linear_rule(book, household.outlook)
+            if rule.has_limits or not unlimited.issuperset(rule.ids)
+        ]
         if book.cash >= 0:
             stated.append(PaysForItself("", np.zeros(len(book.instruments)), 0.0, 1.0))
         own += [RuleOfAccount(rule, household, account) for rule in stated]
@@ -290,13 +294,13 @@ class _OwnRules(AccountSolver):
 
     def __init__(self, shared: SharedBook) -> None:
         stated = shared.book.settings
-        kept = stated.mandate.model_copy(update={})
-        objective = {key: getattr(kept, key) for key in kept.model_fields_set if key in ("objective", "risk_aversion")}
-        self._bare = stated.model_copy(update={"mandate": type(kept)(**objective)})
+        objective = stated.mandate.model_dump(include={"objective", "risk_aversion"}, exclude_unset=True)
+        of_sum = stated.plugins.model_copy(update={"rules": {}})
+        self._bare = stated.model_copy(update={"mandate": MandateSection(**objective), "plugins": of_sum})
         super().__init__(replace(shared, book=replace(shared.book, settings=self._bare)))
 
-    def _read_settings(self, overrides: tuple[str, ...]) -> Settings:
-        return with_overrides(self._bare, overrides)
+    def _read_terms(self, overrides: tuple[str, ...]) -> _Terms:
+        return _Terms(self._shared.book, with_overrides(self._bare, overrides), self._program)
 
 
 def read_household(
@@ -315,13 +319,12 @@ def read_household(
     settings, read = shared.book.settings, _OwnRules(shared)
     breaches, books = list(_unfit(settings)), dict[str, Book]()
     for batch in map(fleet.batch, range(fleet.batches)):
-        held = {str(name): rows for name, rows in batch.holdings.groupby("account", sort=False)}
-        for case in batch.cases:
+        for case, held in zip(batch.cases, batch.held, strict=True):
             breaches += [*case.breaches, *_not_own(case)]
-            if case.breaches or case.name not in held:
+            if case.breaches:
                 continue
             try:
-                books[case.name] = read.book(case, held[case.name])
+                books[case.name] = read.book(case, held)
             except BadInput as error:
                 breaches += error.breaches
     members = tuple(book for _, book in sorted(books.items()))
@@ -332,8 +335,11 @@ def read_household(
     ]
     if breaches:
         raise BadInput(dict.fromkeys(breaches))
-    quantities, cash = sum(book.quantities for book in members), sum(book.cash for book in members)
+    quantities, cash = np.sum([book.quantities for book in members], axis=0), sum(book.cash for book in members)
     whole = replace(shared.book, account="household", quantities=quantities, cash=float(cash))
+    if any(book.given_away.any() for book in (whole, *members)):
+        cure = "use allocator fleet for it, or take it out of the book"
+        raise BadInput([Breach.of("holdings.csv", "has a forbidden name at price 0, to be given away", cure)])
     outlook = build_outlook(whole) if shared.outlook is None else shared.outlook
     names = tuple((book.account, name) for book in members for name in book.instruments)
     if len({_label(*name) for name in names}) < len(names):
@@ -394,9 +400,11 @@ def plan_household(household: Household, *, lots: bool = True) -> Plan:
         book,
         instruments=tuple(_label(*name) for name in household.names),
         quantities=np.concatenate([one.quantities for one in household.members]),
-        **{name: np.tile(getattr(book, name), accounts) for name in ("prices", "quoted_prices", "lot_sizes")},
+        prices=np.tile(book.prices, accounts),
+        lot_sizes=np.tile(book.lot_sizes, accounts),
     )
-    plan = plan_under(household.wide(household.outlook), stacked, lots=lots, stated=household_mandate(household))
+    making = Making(mandate=lambda *_: household_mandate(household), check=lambda *_: None)
+    plan = plan_under(household.wide(household.outlook), stacked, making, lots=lots)
     _refuse_unpaid(household, plan)
     return plan
 
@@ -440,9 +448,7 @@ class HouseholdAccount(TypedDict):
     sold: float
     costs: float
     cash: Annotated[float, "after its orders"]
-    weights: Annotated[
-        ByName, "of the account after its orders, cash last; names of which nothing is held are left out"
-    ]
+    weights: Annotated[ByName, "after its orders, cash last; names of which nothing is held are left out"]
     orders: Annotated[list[Row], "none where nothing is traded, or targets alone were asked for"]
 
 

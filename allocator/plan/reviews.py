@@ -33,8 +33,8 @@ from allocator.outlook.scenario_tree import node_flows
 from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_reviewed_trading
-from allocator.rules import LinearRule, LooserLimit, Rule, RuleId, RuleMeasurement, RuleRows, Trade, one_key_one_limit
-from allocator.rules.rows import Position
+from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
+from allocator.rules.rows import Position, ProgramRows
 from allocator.settings.reading import dotted_key
 from allocator.types import Vector
 
@@ -136,38 +136,6 @@ class _BegunWith:
     policy: Policy
 
 
-@dataclass(frozen=True, eq=False)
-class _TradeRange(LinearRule):
-    """Of the account, (N,) purchases less sales are between `low` and `high`; what only a program reads."""
-
-    low: Vector
-    high: Vector
-    tier, kind, has_limits, limits = 0, "range", False, ()
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """By number."""
-        return [f"range {row}" for row in range(2 * len(self.low))]
-
-    @property
-    def ids(self) -> Sequence[RuleId]:
-        """None."""
-        return ()
-
-    def rows(self, instruments: int) -> RuleRows:
-        """Two a name."""
-        one = np.eye(instruments)
-        buys, sells = np.vstack([one, -one]), np.vstack([-one, one])
-        return self._rows(instruments, buys=buys, sells=sells, limit=np.concatenate([self.high, -self.low]))
-
-    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
-        """By how much each is missed."""
-        del outlook
-        moved = (trade.bought - trade.sold) / trade.value_before
-        over = np.concatenate([moved - self.high, self.low - moved])
-        return [RuleMeasurement(label, float(one), 0.0, True) for label, one in zip(self.labels, over, strict=True)]
-
-
 class _FirstLots:
     """The search for the lots with which the best policy begins."""
 
@@ -226,8 +194,11 @@ class _FirstLots:
         return order_grid(self._book, self._mandate, policy.start, target)
 
     def _within(self, low: Vector, high: Vector) -> Policy:
-        staged = self._best.staged
-        today = replace(self._mandate, linear_rules=(*self._mandate.linear_rules, _TradeRange(low, high)))
+        """The best policy whose purchases less sales (N,) of today are between `low` and `high`, of the account."""
+        staged, one = self._best.staged, np.eye(len(low))
+        buys, sells = np.vstack([one, -one]), np.vstack([-one, one])
+        traded = ProgramRows({"buys": buys, "sells": sells, "limit": np.concatenate([high, -low])})
+        today = replace(self._mandate, linear_rules=(*self._mandate.linear_rules, traded))
         asked = replace(staged, mandates=(today, *staged.mandates[1:]), around=self._best.around)
         return solve_policy(asked, self._best.start, self._limits)
 
@@ -302,7 +273,6 @@ def _decided(
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
     refuse_unpaid_tickets(book, final, decision)
-    measurements = tuple(mandate.readings(final, outlook))
     certificate = certificate_of_policy(best, mandate.readings(target, outlook))
     return Plan(
         book=book,
@@ -316,7 +286,6 @@ def _decided(
         weighed_orders=listed,
         decision=decision,
         adversary=adverse_probabilities(outlook, mandate, target),
-        measurements=measurements,
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cached_property, lru_cache
@@ -321,12 +321,12 @@ class Trade:
     costs: float
     value_before: float
 
-    @property
+    @cached_property
     def value(self) -> float:
         """Account value after the trades and their costs."""
         return float(self.values.sum()) + self.cash
 
-    @property
+    @cached_property
     def weights(self) -> Vector:
         """(N,) fractions of the account's value after the trades."""
         return self.values / self.value
@@ -437,7 +437,7 @@ class Rule(ABC):
         """What people call the limit of each row."""
         return self.labels
 
-    @property
+    @cached_property
     def ids(self) -> Sequence[RuleId]:
         """Which limit each row is of."""
         return [RuleId(f"{self.kind} {self.sense:+.0f}", name, self.key) for name in self.names]
@@ -541,6 +541,36 @@ class LinearRule(Rule):
         """The rule once the names (N,) that are held are chosen; of None they are still to be."""
         del held
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramRows(LinearRule):
+    """Rows that a search asks of a program and nobody else: `coefficients` as `linear_rows` has them, with a limit."""
+
+    coefficients: Mapping[str, Any]
+    is_kept: bool = True
+    """Whether what a program finds must keep them; else they say nothing of a portfolio."""
+    tier, kind, has_limits, limits = 0, "search", False, ()
+
+    @cached_property
+    def labels(self) -> Sequence[str]:
+        """By number."""
+        return [f"search {row}" for row in range(len(self.coefficients["limit"]))]
+
+    @property
+    def ids(self) -> Sequence[RuleId]:
+        """None."""
+        return ()
+
+    def rows(self, instruments: int) -> RuleRows:
+        """As they are."""
+        return self._rows(instruments, **self.coefficients)
+
+    def readings(self, trade: Trade, outlook: Outlook) -> list[RuleMeasurement]:
+        """By how much each row is missed."""
+        del outlook
+        over = -row_slack(self.rows(len(trade.values)), trade) if self.is_kept else ()
+        return [RuleMeasurement(label, float(one), 0.0, True) for label, one in zip(self.labels, over, strict=False)]
 
 
 @dataclass(frozen=True)

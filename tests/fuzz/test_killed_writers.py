@@ -19,7 +19,7 @@ from tests.fuzz.killing import (
     rebalance,
     two_pairs,
 )
-from tests.thoroughness import count
+from tests.thoroughness import count, some
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and links as POSIX has them")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,7 +51,7 @@ def test_a_pair_of_two_plans_is_told_apart(pairs: Path, tmp_path: Path) -> None:
 
 
 @of_pairs
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", some(range(2), 2))
 def test_two_writers_of_which_one_is_killed_never_leave_a_mixed_or_half_pair(
     pairs: Path, tmp_path: Path, seed: int
 ) -> None:
@@ -65,7 +65,7 @@ def test_two_writers_of_which_one_is_killed_never_leave_a_mixed_or_half_pair(
 def test_the_real_command_killed_at_any_time_leaves_the_plan_before_or_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    found = list(killed_commands(BOOK, out, 15, count(200, 33)))
+    found = list(killed_commands(BOOK, out, 15, count(200, 50)))
 
     assert [one for one in found if one[2]] == []
     assert any(code < 0 for code, _, _ in found)  # some were killed, and some of those as they wrote

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="bounds of memory and
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKERS = 2
 """Halves of the seeds, so that two processors share them."""
-SEEDS = count(20_000, 40)
+SEEDS = count(20_000, 80)
 
 
 def answers(seeds: range) -> list[dict[str, Any]]:

@@ -174,7 +174,7 @@ def test_the_last_bits_of_arithmetic_change_no_lot(kind: str) -> None:
     def shaken(values: Any, size: float) -> Any:
         return values * (1 + size * draw.uniform(-1, 1, np.shape(values)))
 
-    for seed in some(range(100), 6):
+    for seed in some(range(100), 10):
         book = random_book(seed, names=6 + seed % 6, coarse=kind == "coarse")
         robust = book.settings.robust.model_copy(update={"set": SETS[seed % 4], "radius": 0.1 * (seed % 4 < 2)})
         book = replace(book, settings=book.settings.model_copy(update={"robust": robust}))

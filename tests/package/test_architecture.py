@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,18 @@ SLOW = {"cvxpy", "numpy", "pandas", "pandera", "scipy", "sklearn", "sqlalchemy"}
 SOLVERS = {"cvxpy", "clarabel", "piqp", "highspy", "scs", "osqp"}
 
 
-def imported_names(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+parsed = cache(ast.parse)  # many tests read all of the house
+
+
+@cache
+def imported_names(source: str, module: str, is_package: bool) -> tuple[tuple[int, str], ...]:
     """Line and full dotted name of all that `module` imports: at the top, inside functions, and by name at run time."""
+    return tuple(_imported_names(source, module, is_package))
+
+
+def _imported_names(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -122,7 +131,7 @@ MAY_LOOK_AT_A_CLOCK = {
 def clocks(source: str) -> list[str]:
     """The definitions at the top of a module, or its line, that name a clock; however it was imported."""
     found = []
-    for node in ast.parse(source).body:
+    for node in parsed(source).body:
         for part in ast.walk(node):
             of_time = isinstance(part, ast.Attribute) and ast.unparse(part.value) == "time" and part.attr in CLOCKS
             if of_time or (isinstance(part, ast.ImportFrom) and part.module == "time"):
@@ -232,7 +241,7 @@ def test_one_rebalance_passes_at_most_seventy_files(root: Path) -> None:
 def definitions(root: Path, kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
     """Name and module of every class or function at the top of a module."""
     for source, module, _ in modules(root):
-        for node in ast.parse(source).body:
+        for node in parsed(source).body:
             if isinstance(node, kind):
                 yield getattr(node, "name"), module  # noqa: B009  the kinds given here all have one
 
@@ -315,7 +324,8 @@ def test_data_and_schemas_hold_no_code(committed: list[Path], root: Path) -> Non
     assert [str(path) for path in held if (root / path).stat().st_mode & 0o111] == []
 
 
-def loaded_by(root: Path, *arguments: str) -> set[str]:
+@cache
+def loaded_by(root: Path, *arguments: str) -> frozenset[str]:
     """The modules that a command has imported by the time it has succeeded."""
     code = (
         "import atexit, json, sys\n"
@@ -327,7 +337,7 @@ def loaded_by(root: Path, *arguments: str) -> set[str]:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    return set(json.loads(done.stderr.splitlines()[-1]))
+    return frozenset(json.loads(done.stderr.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["rebalance", "--help"], ["history", "--help"]])

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 import allocator
+from tests.thoroughness import some
 
 BOOKS = ("tests/typed", "data/listed")
 VERBS = ("load", "from_frames", "check", "build_outlook", "rebalance", "rebalance", "explain", "stress")
@@ -62,7 +63,7 @@ def test_plans_made_in_threads_at_once_are_those_made_alone_to_the_last_bit(root
     assert np.geterr() == errors
 
 
-@pytest.mark.parametrize("way", ["fork", "spawn"])
+@pytest.mark.parametrize("way", some(["fork", "spawn"], 2))  # what is spawned: workers of studies and fleets
 def test_plans_made_in_workers_at_once_are_those_made_alone_to_the_last_bit(
     root: Path, alone: dict[str, str], tmp_path: Path, way: str
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ THINGS = {
 }
 
 
+written = cache(ast.unparse)  # every kind looks at all of the house
+
+
+@cache
 def sources(root: Path) -> dict[str, ast.Module]:
     """Every file of the package by its dotted name."""
     paths = (root / "allocator").rglob("*.py")
@@ -66,14 +71,22 @@ def classes_of(kind: Kind, files: dict[str, ast.Module]) -> set[str]:
     return {node.name for tree in own for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def named(node: ast.AST) -> set[str]:
+@cache
+def named(node: ast.AST) -> frozenset[str]:
     """The last parts of all names in an expression."""
-    return {getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(node)} - {""}
+    return frozenset({getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(node)} - {""})
 
 
 def texts(node: ast.AST) -> set[str]:
     """The texts in an expression."""
     return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+@cache
+def keys(node: ast.AST) -> frozenset[str]:
+    """The texts that are keys in an expression."""
+    keyed = [part for part in ast.walk(node) if isinstance(part, ast.Dict)]
+    return frozenset(text for part in keyed for key in part.keys if key is not None for text in texts(key))
 
 
 def by_class(tree: ast.Module, classes: set[str]) -> Iterator[int]:
@@ -104,18 +117,16 @@ def by_name(tree: ast.Module, kind: Kind) -> Iterator[int]:
     aliases = {*kind.keys}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            aliases |= {ast.unparse(to) for to, value in given(node) if stands_for(value, aliases)}
+            aliases |= {written(to) for to, value in given(node) if stands_for(value, aliases)}
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            if any(stands_for(side, aliases) for side in sides) and texts(node) & kind.names:
+            if texts(node) & kind.names and any(stands_for(side, aliases) for side in sides):
                 yield node.lineno
         elif isinstance(node, ast.Match) and stands_for(node.subject, aliases):
             yield node.lineno
         elif isinstance(node, ast.Call | ast.Subscript):
-            keyed = [part for part in ast.walk(node) if isinstance(part, ast.Dict)]
-            keys = {text for part in keyed for key in part.keys if key is not None for text in texts(key)}
             inside = node.args if isinstance(node, ast.Call) else [node.slice]
-            if keys & kind.names and any(stands_for(part, aliases) for part in inside):
+            if keys(node) & kind.names and any(stands_for(part, aliases) for part in inside):
                 yield node.lineno
 
 
@@ -130,7 +141,7 @@ def given(node: ast.Assign) -> Iterator[tuple[ast.AST, ast.AST]]:
 
 def stands_for(node: ast.AST, aliases: set[str]) -> bool:
     """Whether an expression is the setting, or a variable that was given it."""
-    text = ast.unparse(node)
+    text = written(node)
     return any(text == alias or text.endswith(f".{alias}") for alias in aliases)
 
 

@@ -14,6 +14,7 @@ from allocator.rules import InstrumentCaps, InstrumentFloors, NoTrade, Participa
 from allocator.rules.rows import Position
 from allocator.types import Vector
 from tests.problems import SETS, Question, caps, names, question, random_question
+from tests.thoroughness import some
 
 TRADED = 1e-5
 
@@ -24,7 +25,7 @@ def regions(asked: Question) -> tuple[Trade, NoTradeRegions]:
 
 
 @pytest.mark.parametrize("ambiguity", SETS, ids=str)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", some(range(10), 3))
 def test_what_is_traded_goes_to_the_edge_and_what_is_not_stands_inside(ambiguity: Ambiguity, seed: int) -> None:
     target, found = regions(random_question(seed, ambiguity=ambiguity))
     bought, sold = target.bought > TRADED, target.sold > TRADED
