@@ -46,6 +46,7 @@ MORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "note": (
         ("trial", "--reduced"), ("waiting",), ("frontier", "--points", "5"), ("stress", "--model", "50"),
         ("stress", "--reverse", "15%"), ("backtest",), ("fleet", "--out", "fleets/note", "--workers", "1"),
+        ("household",),
         ("stress", "--beliefs", "--within", "5"), ("stress", "--reverse", "5%", "--within", "5"),
         ("stress", "--shock", "all_silent_12_months", "--shock", "ipo_slips"), ("rebalance", "--set", "costs.impact=1"),
         ("rebalance", "--set", 'views.cloud={expected_return={instrument="CLOUD"},at_least=0.115}'),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from allocator.fleets.household import HouseholdDocument
 
 _FAILED = 12
-_ORDERS, _RULES, _DEAREST = 14, 10, 3
+_ACCOUNTS, _ORDERS, _RULES, _DEAREST = 8, 11, 5, 3
 _MONEY = ("value", "sells", "buys", "costs", "cash")
 
 
@@ -51,10 +51,12 @@ def show_household(found: HouseholdDocument, folder: str | None, *, full: bool =
     gain = "" if found["gain_bps"] is None else f": the objective changes by {found['gain_bps']:+.1f} bps"
     out.print(f"{found['verdict']}{gain}")
     made = table("account", *_MONEY, right=_MONEY)
-    for one in accounts:
+    for one in accounts[: None if full else _ACCOUNTS]:
         figures = (one["value"], one["sold"], one["bought"], one["costs"], one["cash"])
         add_cells(made, (one["account"], *(f"{figure:,.0f}" for figure in figures)))
     out.print(made)
+    if len(accounts) > _ACCOUNTS and not full:
+        out.print(f"and {len(accounts) - _ACCOUNTS} more: --full shows all")
     orders = [(one["account"], order) for one in accounts for order in one["orders"]]
     if orders:
         heading(out, "Orders")

@@ -197,7 +197,7 @@ def test_a_circle_of_imports_is_found_however_long() -> None:
     assert circles({**imports, "c": {"d"}}) == []
 
 
-OWN_BOUNDS = {"backtesting": 12, "few_names": 5, "fleets": 6, "importers": 8, "ledger": 12, "reporting": 13}
+OWN_BOUNDS = {"backtesting": 12, "few_names": 5, "fleets": 7, "importers": 8, "ledger": 12, "reporting": 13}
 """Wings that nothing of a rebalance passes through, each with the files that it may have; the others share theirs."""
 
 
