@@ -47,7 +47,8 @@ def show_household(found: HouseholdDocument, folder: str | None, *, full: bool =
     """Print what a household's accounts are to do, and why."""
     out, accounts = console(), found["accounts"]
     money = f"{plain_amount(found['value'], grouped=True)} {found['currency']}"
-    out.print(f"{found['name']} · {len(accounts)} accounts together · {found['as_of']} · {money}")
+    count = f"{len(accounts)} accounts together" if len(accounts) > 1 else "1 account"
+    out.print(f"{found['name']} · {count} · {found['as_of']} · {money}")
     gain = "" if found["gain_bps"] is None else f": the objective changes by {found['gain_bps']:+.1f} bps"
     out.print(f"{found['verdict']}{gain}")
     made = table("account", *_MONEY, right=_MONEY)

@@ -502,7 +502,7 @@ def household_document(household: Household, plan: Plan, inputs_sha256: str) -> 
         "after": after,
         "accounts": [_account(household, plan, account) for account in range(len(household.members))],
         "rules": rules_document(plan.measurements),
-        "binding": {one.label: round(one.bps_per_point, 4) for one in plan.binding},
+        "binding": {one.label: round(one.bps_per_point, 4) for one in plan.binding if one.has_limit},
         "relaxed": [rule.label for rule in plan.relaxed],
     }
 
