@@ -245,3 +245,16 @@ def test_the_command_writes_one_file_of_orders_and_a_document_of_its_schema(
     again = runner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
     assert again.exit_code == 3
     assert "is not empty" in again.output
+
+
+def test_a_name_that_several_accounts_could_trade_is_parted_in_one_way(folder: Path, household: Household) -> None:
+    alike = read_household(folder)
+
+    target = plan_household(alike, lots=False).target
+
+    traded = (target.bought + target.sold).reshape(len(SIZES), -1) > 1e-9 * target.value_before
+    # a vertex: beyond one account a name, no more than the accounts that spend all they have or sell all of something
+    full = sum(alike.own(target, account).cash < 1e-6 * target.value_before for account in range(len(SIZES)))
+    sold_out = int((target.values.reshape(len(SIZES), -1)[traded] < 1e-9 * target.value_before).sum())
+    assert int((traded.sum(axis=0) - 1).clip(0).sum()) <= full + sold_out
+    assert household.names == alike.names
