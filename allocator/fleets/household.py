@@ -28,7 +28,6 @@ from allocator.fleets.batches import AccountSolver, _Terms
 from allocator.fleets.fleet import ORDERS, inputs_of_run
 from allocator.mandate.builder import build_mandate, cost_rates
 from allocator.mandate.mandate import Mandate, no_trade
-from allocator.mandate.return_errors import BoxError
 from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.quadratic_program import TIE_BREAK
 from allocator.optimization.solve import Limits, Program, Solution, trade_of_solution
@@ -281,13 +280,11 @@ def household_mandate(household: Household) -> Mandate:
             stated.append(PaysForItself("", np.zeros(len(book.instruments)), 0.0, 1.0))
         own += [RuleOfAccount(rule, household, account) for rule in stated]
     accounts, error = len(household.members), whole.return_error
-    if isinstance(error, BoxError):
-        error = BoxError(np.tile(error.deviations, accounts))
     return replace(
         whole,
         linear_rules=(*rules, *own),
         cost_rates=np.concatenate(household.rates),
-        return_error=error,
+        return_error=None if error is None else error.copied(accounts),
         charges=None if whole.charges is None else np.tile(whole.charges, accounts),
     )
 
@@ -508,7 +505,7 @@ def household_orders(household: Household, plan: Plan, account: int) -> list[Ord
 
 
 class HouseholdAccount(TypedDict):
-    """One account of a household after its orders; money in the book's currency, weights of the account."""
+    """One account of a household after its orders; amounts in the book's currency, weights of the account."""
 
     account: str
     value: Annotated[float, "before trading"]
@@ -541,7 +538,7 @@ class HouseholdDocument(TypedDict):
     accounts: list[HouseholdAccount]
     rules: Annotated[list[RuleRow], "those of the sum, then of each account, on what is held after the orders"]
     binding: Annotated[ByName, "bps of the household for one more point of a limit, by rule, dearest first"]
-    relaxed: Annotated[list[str], "rules with a priority that gave way"]
+    relaxed: Annotated[list[str], "rules with a priority that were relaxed"]
 
 
 def household_document(household: Household, plan: Plan, inputs_sha256: str) -> HouseholdDocument:

@@ -58,6 +58,11 @@ class ReturnError(ABC):
         """What of it is compiled in."""
         return (type(self).__name__, self.directions)
 
+    def copied(self, times: int) -> ReturnError:
+        """The same where every name is there so many times, and is wrong alike each time."""
+        del times
+        return self
+
     @abstractmethod
     def charge(self, holdings: Vector, risk: FactorRisk) -> float:
         """The largest shortfall of the portfolio's return, as a fraction of wealth."""
@@ -104,6 +109,10 @@ class BoxError(ReturnError):
     def linear_charge(self) -> Vector:
         """δ."""
         return self.deviations
+
+    def copied(self, times: int) -> BoxError:
+        """δ of each."""
+        return BoxError(np.tile(self.deviations, times))
 
     def charge(self, holdings: Vector, risk: FactorRisk) -> float:
         """δ'|h|."""
