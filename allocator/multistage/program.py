@@ -269,7 +269,7 @@ class TreeRows:
     limits: Vector
 
     @property
-    def pattern(self) -> tuple[object, ...]:
+    def pattern(self) -> tuple[NDArray[Any], ...]:
         """Where its numbers are, as far as more than the tree decides it."""
         return (*self.tradable, self.limited.indptr, self.limited.indices)
 

@@ -55,9 +55,9 @@ else:
 #
 # What is lived through many times in one question (the lots against holding, who holds other weights or believes
 # otherwise, another announcement share) differs in numbers alone. Programs are kept by thread, a few of them, and found
-# by comparing all that is compiled in.
+# by comparing all that is compiled in, where a hash of what differs most is the same.
 #
-_KEPT, _KEPT_SIZE = 24, 20_000
+_KEPT, _KEPT_SIZE = 96, 20_000
 """Programs that are kept, and the decisions of all of them, but for the last."""
 _of_thread = threading.local()
 
@@ -66,7 +66,7 @@ def compiled_tree_program(
     staged: MultistageMandate, start: Position | Sequence[Position], shape: TreeShape = PLAIN
 ) -> TreeProgram:
     """The program of a tree from `start`: one that was compiled before where only numbers are others."""
-    kept: list[tuple[object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
+    kept: list[tuple[int, object, TreeProgram]] = _of_thread.__dict__.setdefault("kept", [])
     parts = (staged.tree, staged.mandates, staged.outlooks, staged.ambiguities, staged.utility, staged.around)
     before, own, rows = _of_thread.__dict__.get("asked", ((None,) * len(parts), (), None))
     is_same = [one is other for one, other in zip(parts, before, strict=True)]
@@ -77,16 +77,17 @@ def compiled_tree_program(
     rows = moved or tree_rows(staged, start, shape)
     _of_thread.asked = (parts, own, rows)
     question = (shape, rows.pattern, own)
-    for place, (other, program) in enumerate(kept):
-        if is_identical(other, question):
+    key = hash((shape, *(part.tobytes() for part in rows.pattern), *(part for part in own if isinstance(part, str))))
+    for place, (stated, other, program) in enumerate(kept):
+        if stated == key and is_identical(other, question):
             del kept[place]
-            kept.append((question, program))  # which is compared with the next at a glance where it is the same
+            kept.append((key, question, program))  # compared with the next at a glance where it is the same
             program.write(staged, rows)
             return program
     program = tree_program(staged, start, shape, rows=rows)
     if not staged.utility.is_large:
-        kept.append((question, program))
-        while len(kept) > _KEPT or sum(one.variables.holdings.size for _, one in kept[:-1]) > _KEPT_SIZE:
+        kept.append((key, question, program))
+        while len(kept) > _KEPT or sum(one.variables.holdings.size for _, _, one in kept[:-1]) > _KEPT_SIZE:
             del kept[0]
     return program
 

@@ -26,7 +26,7 @@ from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, other_names, recertify, solve_targets
-from allocator.plan.trade_decision import TradeValue, value_of_trading
+from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
 from allocator.settings.reading import with_overrides
@@ -489,6 +489,7 @@ def _plan_of_one_period(
         mandate, given, weighed = found.mandate, found.given, found.target
         decision = TradeValue.of_targets(mandate.loss(held, outlook) - found.certificate.objective)
     final = weighed if decision.trades else held
+    refuse_unpaid_tickets(book, final, decision)
     target = found.target
     adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
