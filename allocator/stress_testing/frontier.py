@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -428,11 +427,9 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
     whole = np.maximum([known[-1][1] - known[0][1], known[-1][2] - known[0][2]], 1e-300) if known else np.ones(2)
     straight = set[float]()
     while len(known) < points:
-        apart = [
-            0.0 if low[0] in straight else float(np.hypot(*((high[1] - low[1], high[2] - low[2]) / whole)))
-            for low, high in pairwise(known)
-        ]
-        if max(apart, default=0.0) <= _SAME:
+        way = np.diff([one[1:3] for one in known], axis=0) / whole
+        apart = np.where([one[0] in straight for one in known[:-1]], 0.0, np.hypot(*way.T))
+        if apart.max(initial=0.0) <= _SAME:
             break
         at = int(np.argmax(apart))
         low, high = known[at], known[at + 1]
