@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -84,6 +85,7 @@ def _begin(folder: Path, book: Book, design: Design) -> None:
     """
     held = np.append(book.quantities * book.prices, book.cash)
     stated = {
+        "version": version("portfolio-allocator"),  # another one's numbers may be others
         **{key: json.loads(json.dumps(value)) for key, value in design.document().items()},
         **{f"[{name}]": digest for name, digest in input_fingerprints(book).items()},
         "account": book.account,

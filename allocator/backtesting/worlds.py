@@ -173,7 +173,7 @@ def book_at_review(book: Book, day: dt.date, rows: Sequence[SignalRow]) -> Book:
 Kind: TypeAlias = Literal["model", "other"]
 """Whose worlds: our model's, or another's, whose hazards change with time, who knows a scenario that nobody has, and
 whose noise has fat tails."""
-_OTHER_SCENARIO, _DEGREES, _LEAST_GROWTH = 0.1, 4, 0.05
+_OTHER_SCENARIO, _DEGREES, _MOST_MOVE = 0.1, 4, 0.95
 _GENUINE_SHAPE, _EMPTY_SHAPE = 0.5, 2.0
 
 
@@ -238,7 +238,9 @@ class WorldSource:
         return self._known[day, seen]
 
     def _noise(self, risk: FactorRisk, years: float, days: Sequence[dt.date], draw: _Draws) -> Matrix:
-        """(R + 1, N) of mean one, with the risk within a scenario over the days between."""
+        """(R + 1, N) of mean one, with the risk within a scenario over the days between; fat tails are cut off alike on
+        either side, as the mean would else be above one.
+        """
         names, factors = risk.loadings.shape
         parts, whole = [], (days[-1] - days[0]).days
         for start, end in pairwise(days):
@@ -248,7 +250,9 @@ class WorldSource:
             z = normal * fat if self.kind == "other" else normal
             moved = own.loadings @ z[:factors] + np.sqrt(own.specific) * z[factors:]
             parts.append(
-                np.maximum(1 + moved, _LEAST_GROWTH) if self.kind == "other" else np.exp(moved - own.variances / 2)
+                1 + np.clip(moved, -_MOST_MOVE, _MOST_MOVE)
+                if self.kind == "other"
+                else np.exp(moved - own.variances / 2)
             )
         return np.array(parts)
 
@@ -275,7 +279,8 @@ def drawn_signals(
             if pair in heard:  # it may be the one that is genuine
                 claim = heard[pair]
                 month = question.months(claim.date)
-                hazard = float(disclosure_density(model, month, z) / silence_probability(model, month, z))
+                # it was, or the source is silent to this day (science §2.5): whoever discloses does so once
+                hazard = float(disclosure_density(model, month, z) / silence_probability(model, months[0], z))
                 genuine = still and w < hazard / (hazard + float(model.background))
                 claims.append((claim.date, *pair, genuine, now))
                 still = still and not genuine

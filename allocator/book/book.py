@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -175,6 +175,38 @@ class Book:
             "announcement_share": horizon.announcement_share,
             "digestion_months": None if horizon.digestion_months == np.inf else horizon.digestion_months,
         }
+
+
+class LooksAtAccount(Exception):
+    """What was asked of a book of no account in particular hangs on what an account holds."""
+
+
+def _of_an_account(_: Book) -> Any:
+    raise LooksAtAccount
+
+
+class BookOfAny(Book):
+    """A book of any account: what is made of it is the same for all that share the rest, as it holds nothing that could
+    be looked at.
+    """
+
+    account = quantities = cash = value = property(_of_an_account)
+
+    @staticmethod
+    def of(book: Book) -> BookOfAny:
+        """The same book without its account."""
+        anyones = object.__new__(BookOfAny)
+        anyones.__dict__.update({name: what for name, what in vars(book).items() if name != "value"})
+        return anyones
+
+
+Ask: TypeAlias = Callable[..., Any]
+"""Asks a function what it makes of a book, `ask(make, book, *others)`; whoever has many accounts may know already."""
+
+
+def directly(make: Callable[..., Any], *of: Any) -> Any:
+    """Ask each time."""
+    return make(*of)
 
 
 def refuse_no_book(given: object) -> None:

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import re
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 from itertools import compress
 from pathlib import Path
@@ -91,10 +91,10 @@ def read_tables_of(
     overrides: Sequence[str] = (),
     as_of: dt.date | None = None,
     account: str | None = None,
-    every_account: bool = False,
+    read_holdings: Callable[[Path, str], RawTable] | None = None,
 ) -> tuple[Settings, dict[str, RawTable], str]:
     """Settings, tables as they are written, and the text of book.toml; of a long holdings.csv what says anything of an
-    account, unless `every_account` is wanted.
+    account, or what `read_holdings` makes of the file.
 
     Raises:
         BadInput: what keeps these from being read; all errors at once.
@@ -113,8 +113,8 @@ def read_tables_of(
     stated = settings.tables if settings is not None else stated_tables(text)
     tables = stated or TablesSection()
     day = settings.book.as_of if settings is not None else None
-    raw, found = _read_all(place, tables, () if stated is None else REQUIRED, day)
-    if "holdings" in raw and not every_account:
+    raw, found = _read_all(place, tables, () if stated is None else REQUIRED, day, read_holdings or read_table)
+    if "holdings" in raw and read_holdings is None:
         raw["holdings"] = without_further_accounts(raw["holdings"], account)
     breaches += with_lines(found, text, overrides) + _strangers(place, tables)
     if settings is None or breaches:
@@ -174,7 +174,11 @@ def book_text(folder: Path) -> str:
 
 
 def _read_all(
-    place: Path, tables: TablesSection, required: Collection[str], as_of: dt.date | None
+    place: Path,
+    tables: TablesSection,
+    required: Collection[str],
+    as_of: dt.date | None,
+    read_holdings: Callable[[Path, str], RawTable],
 ) -> tuple[dict[str, RawTable], list[Breach]]:
     """The tables that are there; a table named in `[tables]`, or required, must be. Without a day nobody is asked."""
     raw: dict[str, RawTable] = {}
@@ -186,14 +190,15 @@ def _read_all(
                 if as_of is not None:
                     raw[name] = read_source(name, where, place, as_of)
             elif name in required or name in tables.model_fields_set or os.path.lexists(place / where):
-                raw[name] = read_table(place / where, where)
+                raw[name] = (read_holdings if name == "holdings" else read_table)(place / where, where)
         except BadInput as error:
             breaches += error.breaches
     return raw, breaches
 
 
 MANY_ROWS = 20_000
-_PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
+PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,2})?")
+"""A quantity that nobody could take for another."""
 
 
 def without_further_accounts(raw: RawTable, account: str | None) -> RawTable:
@@ -206,7 +211,7 @@ def without_further_accounts(raw: RawTable, account: str | None) -> RawTable:
     if len(frame) <= MANY_ROWS or not own <= set(frame.columns) or frame["account"].nunique() == 1:
         return raw
     texts = frame["quantity"].unique()
-    plain = [text for text in texts if isinstance(text, str) and _PLAIN_NUMBER.fullmatch(text)]
+    plain = [text for text in texts if isinstance(text, str) and PLAIN_NUMBER.fullmatch(text)]
     sound = frame["quantity"].isin(plain) & frame["account"].ne("") & frame["account"].notna()
     further = sound & frame["account"].ne(account or "") & ~frame.duplicated(["account", "instrument"], keep=False)
     shared = [column for column in frame.columns if column not in ("account", "quantity")]

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from allocator.book.book import Book, aligned, checked_draft
 from allocator.book.checks.draft import Draft
@@ -24,6 +24,7 @@ from allocator.book.checks.tables import check_account, check_something_is_held,
 from allocator.book.defaults import ACCOUNT
 from allocator.book.loading import read_tables_of, refuse_another_horizon
 from allocator.errors import BadInput, Breach, did_you_mean, printable
+from allocator.fleets.holdings import Holdings, HoldingsReader, NotForAll
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.settings.reading import with_lines
 from allocator.settings.settings import Settings
@@ -79,27 +80,28 @@ class SharedBook:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Accounts that are worked on together, with their rows of holdings.csv."""
+    """Accounts that are worked on together, and what each holds."""
 
     number: int
     cases: tuple[AccountCase, ...]
-    holdings: pd.DataFrame
+    held: tuple[Holdings, ...]
 
-    def of(self, case: AccountCase) -> Batch:
-        """The same of one of its accounts."""
-        return Batch(self.number, (case,), self.holdings.loc[self.holdings["account"] == case.name])
+    @property
+    def parts(self) -> Iterator[Batch]:
+        """Each of its accounts alone."""
+        return (Batch(self.number, (case,), (held,)) for case, held in zip(self.cases, self.held, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Accounts:
-    """The cases of a fleet in the order of their hashes, and the sound rows of their holdings."""
+    """The cases of a fleet in the order of their hashes, and the sound rows of their holdings in the same order."""
 
     cases: Sequence[AccountCase]
     size: int
     """Of a batch: about half a second of work."""
-    _holdings: pd.DataFrame
-    _places: Mapping[Any, Any] = field(repr=False)
-    """Where the rows of each account are among them."""
+    holdings: Holdings = field(repr=False)
+    begins: NDArray[np.int64] = field(repr=False)
+    """Where the rows of each account begin among them, and where the last ones end."""
 
     @property
     def batches(self) -> int:
@@ -108,10 +110,9 @@ class Accounts:
 
     def batch(self, number: int) -> Batch:
         """The batch of this number, counted from 0."""
-        cases = tuple(self.cases[number * self.size : (number + 1) * self.size])
-        rows = [self._places[case.name] for case in cases if case.name in self._places]
-        at = np.concatenate(rows) if rows else np.zeros(0, dtype=np.intp)
-        return Batch(number, cases, self._holdings.iloc[at])
+        these = range(len(self.cases))[number * self.size : (number + 1) * self.size]
+        held = tuple(self.holdings[self.begins[at] : self.begins[at + 1]] for at in these)
+        return Batch(number, tuple(self.cases[at] for at in these), held)
 
 
 _NAMES_A_BATCH = 2_000
@@ -132,16 +133,36 @@ def read_fleet(
     Raises:
         BadInput: errors that are no account's own, with all others that were found; or no account is without one.
     """
+    reader = HoldingsReader()
+    try:
+        return _read(reader, folder, accounts, overrides=overrides, as_of=as_of, lots=lots)
+    except (BadInput, NotForAll):
+        if not reader.leaves_out:
+            raise
+    # every row has to be looked at
+    return _read(HoldingsReader(whole=True), folder, accounts, overrides=overrides, as_of=as_of, lots=lots)
+
+
+def _read(
+    reader: HoldingsReader,
+    folder: Path,
+    accounts: Path | None,
+    *,
+    overrides: Sequence[str],
+    as_of: dt.date | None,
+    lots: bool,
+) -> tuple[SharedBook, Accounts]:
     breaches, own = list[Breach](), dict[str, AccountCase]()
     try:
         own = _own_settings(accounts) if accounts is not None else {}
     except BadInput as error:
         breaches += error.breaches
     try:
-        settings, raw, text = read_tables_of(folder, overrides=overrides, as_of=as_of, every_account=True)
+        settings, raw, text = read_tables_of(folder, overrides=overrides, as_of=as_of, read_holdings=reader.read)
     except BadInput as error:
         raise BadInput([*error.breaches, *breaches]) from None
-    names = [name for name in dict.fromkeys(_account_names(raw.get("holdings"))) if name is not None]
+    written = reader.names if reader.leaves_out else _account_names(raw.get("holdings"))
+    names = [name for name in dict.fromkeys(written) if name]
     breaches += [
         Breach.of(case.table, "no such account in holdings.csv", did_you_mean(name, names), row=case.row,
                   column="account", value=name)
@@ -149,15 +170,16 @@ def read_fleet(
     ]  # fmt: skip
     breaches += _uncounted_turnover(settings, own)
     draft, faults = _sound_draft(settings, raw, breaches, text, overrides)
+    reader.refuse_wrong(breach.row for found in faults.values() for breach in found)
     failed = {
         **faults,
         **{name: [*case.breaches, *faults.get(name, ())] for name, case in own.items() if case.breaches},
     }
     holdings = draft.tables["holdings"]
-    sound = [name for name in dict.fromkeys(holdings["account"]) if name not in failed]
-    if not sound:
+    sound = next((name for name in names if name not in failed), None)
+    if sound is None:
         raise BadInput(breach for found in failed.values() for breach in found)
-    template = aligned(replace(draft, account=sound[0]))
+    template = aligned(replace(draft, account=sound))
     refuse_another_horizon(template, text, overrides, as_of)
     looks_at_holdings = bool(settings.views or settings.plugins.models or settings.uses_tree)
     outlook, lean = None, template
@@ -166,22 +188,23 @@ def read_fleet(
         others = any(said.startswith("mandate.objective=") for case in own.values() for said in case.overrides)
         if not others and not any(vars(settings.plugins).values()):  # which may look at anything
             lean = replace(template, price_history=None, covariance=None)
+    quotes = holdings.drop_duplicates("instrument").assign(account="", quantity=0.0)
     shared = SharedBook(
         text=text,
         overrides=tuple(overrides),
         as_of=as_of,
         tables={name: table for name, table in draft.tables.items() if name not in _OF_RISK},
         given=tuple(raw),
-        quotes=holdings.drop_duplicates("instrument").assign(account="", quantity=0.0),
+        quotes=quotes,
         book=lean,
         outlook=outlook,
         lots=lots,
     )
     every = [replace(own.get(name, AccountCase(name)), breaches=tuple(failed.get(name, ()))) for name in names]
-    held = holdings.loc[~holdings["account"].isin([*failed])]
+    every.sort(key=lambda case: case.hash)
     size = min(max(_NAMES_A_BATCH // len(template.instruments), 1), _MOST_A_BATCH)
-    places = held.groupby("account", sort=False).indices
-    return shared, Accounts(sorted(every, key=lambda case: case.hash), size, held, places)
+    order = {case.name: at for at, case in enumerate(every)}
+    return shared, Accounts(every, size, *reader.rows(holdings, [*quotes["instrument"]], order))
 
 
 def _account_names(raw: RawTable | None) -> list[str | None]:

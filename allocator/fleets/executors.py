@@ -151,7 +151,7 @@ def work_through(
             else:
                 raise error
         for batch in sorted(lost, key=lambda batch: batch.number):
-            keep(batch, [result for case in batch.cases for result in _alone(workers, work, shared, batch.of(case))])
+            keep(batch, [result for one in batch.parts for result in _alone(workers, work, shared, one)])
 
 
 def _submitted(workers: Workers, work: Work, shared: bytes, batch: Batch) -> Future[list[Result]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from allocator.ambiguity.balls import Singleton
 from allocator.ambiguity.sets import Ambiguity, ambiguity_set
-from allocator.book.book import Book, copy_for_plugins
+from allocator.book.book import Ask, Book, copy_for_plugins, directly
 from allocator.errors import BadInput, Breach, did_you_mean
 from allocator.mandate.mandate import Mandate
 from allocator.mandate.return_errors import BoxError, BudgetError, EllipsoidError, ReturnError
@@ -77,21 +77,23 @@ def _breaches(plugin: Plugin, book: Book, made: pd.Series[float]) -> Iterator[Br
             yield plugin_refusal(plugin, rule, cure, f"{name}: {value}")
 
 
-def build_mandate(book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity | None = None) -> Mandate:
+def build_mandate(
+    book: Book, outlook: Outlook | None = None, ambiguity: Ambiguity | None = None, ask: Ask = directly
+) -> Mandate:
     """The mandate of a book's settings; outlook and set of probabilities are the book's own where none is given."""
     wanted = book.settings.mandate
     outlook = outlook or build_outlook(book)
     weighs_returns = wanted.traits.uses_returns
-    ambiguity = ambiguity or ambiguity_set(book, outlook)
+    ambiguity = ambiguity or ask(ambiguity_set, book, outlook)
     return Mandate(
         return_weight=float(weighs_returns),
         risk_aversion=wanted.risk_aversion if weighs_returns else 1.0,
         ambiguity=ambiguity if weighs_returns else Singleton(),  # then the set is the floors' alone
-        linear_rules=_every_linear_rule(book, outlook),
-        convex_rules=tuple(_convex_rules(book, ambiguity)),
-        cost_rates=cost_rates(book),
-        impact=_impact(book, outlook),
-        return_error=_return_error(book, outlook),
+        linear_rules=_every_linear_rule(book, outlook, ask),
+        convex_rules=tuple(ask(_convex_rules, book, ambiguity)),
+        cost_rates=ask(cost_rates, book),
+        impact=ask(_impact, book, outlook),
+        return_error=ask(_return_error, book, outlook),
         charges=plugin_charges(book),
     )
 

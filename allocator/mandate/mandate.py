@@ -102,6 +102,15 @@ class Mandate:
         changed.__dict__.update(rows=self.rows, parts=self.parts)
         return changed
 
+    def beside(self, other: Mandate) -> Mandate:
+        """The same mandate: rows of rules that the other has too are not laid out again."""
+        known = dict(zip(map(id, other.linear_rules), other.parts, strict=True))
+        parts = [known.get(id(rule)) or rule.rows(len(self.cost_rates)) for rule in self.linear_rules]
+        self.__dict__["parts"] = parts
+        if len(parts) == len(other.parts) and all(one is two for one, two in zip(parts, other.parts, strict=True)):
+            self.__dict__["rows"] = other.rows
+        return self
+
     @cached_property
     def few_names(self) -> FewNames | None:
         """How many names are to be held, and how little of each, where these are still to be chosen."""

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 
-from allocator.book.book import Book
+from allocator.book.book import Ask, Book, directly
 from allocator.book.defaults import ClassificationRows
 from allocator.errors import Infeasible, describe_conflict
 from allocator.mandate.builder import build_mandate, cost_rates
@@ -52,15 +52,17 @@ def _conflict(first: str, second: str, *fixes: str) -> Infeasible:
 
 @dataclass(frozen=True, eq=False)
 class _BookLimits:
-    """What a book wants of each name, by position: (N,) floors, caps and what half a round trip costs."""
+    """What settings want of each name, by position: (N,) floors, caps and what half a round trip costs."""
 
-    book: Book
+    instruments: tuple[str, ...]
     floors: Vector
     caps: Vector
     rates: Vector
     stuck: dict[int, str]
     """Names that cannot be traded, and why: `NAME is locked`."""
     forbidden: dict[int, str]
+    left: float
+    """What is left at least of an account that is turned over once; 0 where impact has no simple bound."""
 
     @staticmethod
     def of(book: Book) -> _BookLimits:
@@ -70,38 +72,35 @@ class _BookLimits:
         general = 1.0 if wanted.max_weight is None else wanted.max_weight
         locks = [rule for rule in locked_and_forbidden(book) if rule.untradable]
         said = {name: label for rule in locks for name, label in zip(rule.names, rule.labels, strict=True)}
+        rates = cost_rates(book)
         return _BookLimits(
-            book,
+            book.instruments,
             np.array([limits.min or 0.0 for limits in own]),
             np.array([general if limits.max is None else limits.max for limits in own]),
-            cost_rates(book),
+            rates,
             {place[name]: said[name] for name in (*wanted.locked, *locked_names(book), *unclassified_names(book))},
             {place[name]: f"{name} is forbidden" for name in wanted.forbidden},
+            0.0 if book.settings.costs.impact else 1 - 2 * float(rates.max(initial=0.0)),
         )
-
-    @property
-    def left(self) -> float:
-        """What is left at least of an account that is turned over once; 0 where impact has no simple bound."""
-        return 0.0 if self.book.settings.costs.impact else 1 - 2 * float(self.rates.max(initial=0.0))
 
     def cap(self, i: int) -> str:
         """A name's cap in words."""
-        return f"{self.book.instruments[i]} at most {_percent(float(self.caps[i]))}"
+        return f"{self.instruments[i]} at most {_percent(float(self.caps[i]))}"
 
     def floor(self, i: int) -> str:
         """A name's floor in words."""
-        return f"{self.book.instruments[i]} at least {_percent(float(self.floors[i]))}"
+        return f"{self.instruments[i]} at least {_percent(float(self.floors[i]))}"
 
-    def most(self) -> Vector:
+    def most(self, book: Book) -> Vector:
         """(N,) the most that each name may weigh, forbidden and stuck ones counted."""
         most = np.minimum(self.caps, 1.0)
         for i in self.stuck:
-            most[i] = min(most[i], float(self.book.weights[i]) / self.left if self.left > 0 else 1.0)
+            most[i] = min(most[i], float(book.weights[i]) / self.left if self.left > 0 else 1.0)
         most[list(self.forbidden)] = 0.0
         return most
 
 
-def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
+def check_obviously_infeasible(book: Book, outlook: Outlook, ask: Ask = directly) -> None:
     """Raise the first conflict that arithmetic alone shows.
 
     Raises:
@@ -109,29 +108,26 @@ def check_obviously_infeasible(book: Book, outlook: Outlook) -> None:
     """
     if book.settings.mandate.tiers:  # a rule that may be relaxed makes nothing infeasible
         return
-    limits = _BookLimits.of(book)
-    _refuse_ranges(limits)
-    _refuse_sums(limits)
-    for i in sorted(limits.stuck | limits.forbidden):
-        _refuse_locked(limits, i, book.instruments[i])
-    _refuse_few_names(limits)
-    _refuse_forced_sales(limits)
-    for label, shares, cash, wanted in _groups(book):
-        _refuse_group(limits, label, shares, cash, wanted)
-    _refuse_stress_losses(limits)
-    _refuse_return(book, outlook)
-    _refuse_worst_return(book, outlook)
+    limits = ask(_BookLimits.of, book)
+    for refuse in (
+        _refuse_ranges, _refuse_sums, _refuse_stuck, _refuse_few_names, _refuse_forced_sales, _refuse_groups,
+        _refuse_stress_losses,
+    ):  # fmt: skip
+        ask(refuse, book, limits)
+    ask(_refuse_return, book, outlook)
+    ask(_refuse_worst_return, book, outlook)
 
 
-def _refuse_ranges(limits: _BookLimits) -> None:
+def _refuse_ranges(book: Book, limits: _BookLimits) -> None:
+    del book
     for i in map(int, np.flatnonzero(limits.floors > limits.caps + _NOISE)):
         low, high = _percent(float(limits.caps[i])), _percent(float(limits.floors[i]))
         raise _conflict(limits.floor(i), limits.cap(i), f"lower the first to {low}", f"raise the second to {high}")
 
 
-def _refuse_sums(limits: _BookLimits) -> None:
+def _refuse_sums(book: Book, limits: _BookLimits) -> None:
     """Floors, caps and cash that cannot add up to an account."""
-    wanted = limits.book.settings.mandate
+    wanted = book.settings.mandate
     if (total := float(limits.floors.sum())) + wanted.min_cash > 1 + _NOISE:
         raise Infeasible(
             f"infeasible: floors add up to {_percent(total)} and cash is at least {_percent(wanted.min_cash)}: "
@@ -149,17 +145,22 @@ def _refuse_sums(limits: _BookLimits) -> None:
         )
 
 
-def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
+def _refuse_stuck(book: Book, limits: _BookLimits) -> None:
+    for i in sorted(limits.stuck | limits.forbidden):
+        _refuse_locked(book, limits, i, book.instruments[i])
+
+
+def _refuse_locked(book: Book, limits: _BookLimits, i: int, name: str) -> None:
     """A name that conflicts with its own lock, or with being forbidden."""
-    weight, floor, cap, left = float(limits.book.weights[i]), float(limits.floors[i]), limits.caps[i], limits.left
+    weight, floor, cap, left = float(book.weights[i]), float(limits.floors[i]), limits.caps[i], limits.left
     allow = f"take {name} out of mandate.forbidden"
     if i in limits.forbidden and floor > _NOISE:
         raise _conflict(limits.forbidden[i], limits.floor(i), allow, "lower the second to 0%")
     if i not in limits.stuck:
         return
-    why, later = limits.stuck[i], locked_names(limits.book)
+    why, later = limits.stuck[i], locked_names(book)
     unlock = () if name in later else (f"take {name} out of mandate.locked",)
-    if name in unclassified_names(limits.book):
+    if name in unclassified_names(book):
         unlock = (f"state bucket or archetype of {name} in exposures.csv",)
     if i in limits.forbidden and weight > _NOISE:
         raise _conflict(limits.forbidden[i], why, allow, *unlock)
@@ -170,9 +171,9 @@ def _refuse_locked(limits: _BookLimits, i: int, name: str) -> None:
         raise _conflict(limits.floor(i), why, f"lower the first to {format_loosened(weight, -1)}", *unlock)
 
 
-def _refuse_few_names(limits: _BookLimits) -> None:
+def _refuse_few_names(book: Book, limits: _BookLimits) -> None:
     """More names that must stay than may be held, and one that stays with less than the least position."""
-    book, wanted = limits.book, limits.book.settings.mandate
+    wanted = book.settings.mandate
     held = {i: why for i, why in limits.stuck.items() if book.weights[i] > 0}
     held |= {int(i): limits.floor(int(i)) for i in np.flatnonzero(limits.floors > 0) if int(i) not in held}
     if wanted.max_names is not None and len(held) > wanted.max_names:
@@ -186,9 +187,9 @@ def _refuse_few_names(limits: _BookLimits) -> None:
             raise _conflict(label, why, f"lower the first to {format_loosened(weight, -1)}")
 
 
-def _refuse_forced_sales(limits: _BookLimits) -> None:
+def _refuse_forced_sales(book: Book, limits: _BookLimits) -> None:
     """A name that must be sold faster than its volume allows."""
-    book, left, limit = limits.book, limits.left, limits.book.settings.mandate.max_participation
+    left, limit = limits.left, book.settings.mandate.max_participation
     if limit is None or left <= 0:
         return
     volumes = daily_volume_in_money(book) / book.value
@@ -205,9 +206,9 @@ def _refuse_forced_sales(limits: _BookLimits) -> None:
         raise _conflict(limits.forbidden[i] if forbidden else limits.cap(i), second, *fixes)
 
 
-def _refuse_stress_losses(limits: _BookLimits) -> None:
+def _refuse_stress_losses(book: Book, limits: _BookLimits) -> None:
     """Names that stay and lose more under a shock than everything else could make good."""
-    book, stays = limits.book, np.zeros(len(limits.caps), dtype=bool)
+    stays = np.zeros(len(limits.caps), dtype=bool)
     stays[list(limits.stuck)] = True
     for name, limit in book.settings.mandate.max_stress_loss.items():
         shock = shock_returns(book, name)
@@ -245,25 +246,26 @@ def _groups(book: Book) -> Iterator[tuple[str, Vector, float, WeightRange]]:
         yield f"group {group}", *group_shares(book, group), limits
 
 
-def _refuse_group(limits: _BookLimits, label: str, shares: Vector, cash: float, wanted: WeightRange) -> None:
+def _refuse_groups(book: Book, limits: _BookLimits) -> None:
     """A group's range that its members' own do not let it reach."""
-    mandate = limits.book.settings.mandate
-    least = float(shares @ limits.floors) + cash * mandate.min_cash
-    most = float(shares @ np.minimum(limits.caps, 1.0)) + cash * mandate.max_cash
-    if wanted.max is not None and least > wanted.max + _NOISE:
-        members = f"its members' floors, {_percent(least)} in all"
-        fixes = f"raise the first to {format_loosened(least, 1)}", "lower the floors"
-        raise _conflict(f"{label} at most {_percent(wanted.max)}", members, *fixes)
-    if wanted.min is not None and most < wanted.min - _NOISE:
-        members = f"its members' caps, {_percent(most)} in all"
-        fixes = f"lower the first to {format_loosened(most, -1)}", "raise the caps"
-        raise _conflict(f"{label} at least {_percent(wanted.min)}", members, *fixes)
-    floor, reached = wanted.min or 0.0, float(shares @ limits.most()) + cash * mandate.max_cash
-    if reached < floor - _NOISE:
-        held_back = limits.stuck | limits.forbidden
-        members = " and ".join(why for i, why in held_back.items() if shares[i] > 0)
-        fix = (f"lower the first to {format_loosened(reached * limits.left, -1)}",) if limits.left > 0 else ()
-        raise _conflict(f"{label} at least {_percent(floor)}", members, *fix)
+    mandate, held = book.settings.mandate, limits.most(book)
+    for label, shares, cash, wanted in _groups(book):
+        least = float(shares @ limits.floors) + cash * mandate.min_cash
+        most = float(shares @ np.minimum(limits.caps, 1.0)) + cash * mandate.max_cash
+        if wanted.max is not None and least > wanted.max + _NOISE:
+            members = f"its members' floors, {_percent(least)} in all"
+            fixes = f"raise the first to {format_loosened(least, 1)}", "lower the floors"
+            raise _conflict(f"{label} at most {_percent(wanted.max)}", members, *fixes)
+        if wanted.min is not None and most < wanted.min - _NOISE:
+            members = f"its members' caps, {_percent(most)} in all"
+            fixes = f"lower the first to {format_loosened(most, -1)}", "raise the caps"
+            raise _conflict(f"{label} at least {_percent(wanted.min)}", members, *fixes)
+        floor, reached = wanted.min or 0.0, float(shares @ held) + cash * mandate.max_cash
+        if reached < floor - _NOISE:
+            held_back = limits.stuck | limits.forbidden
+            members = " and ".join(why for i, why in held_back.items() if shares[i] > 0)
+            fix = (f"lower the first to {format_loosened(reached * limits.left, -1)}",) if limits.left > 0 else ()
+            raise _conflict(f"{label} at least {_percent(floor)}", members, *fix)
 
 
 def _refuse_worst_return(book: Book, outlook: Outlook) -> None:

@@ -265,10 +265,14 @@ _BEGIN = 2.0
 more, and with less than a tail has of it the threshold has no end."""
 _ADDED = 300
 """Draws added in a round, at most: the worst."""
+_NEAR = 30
+"""Draws added beside those that are missing, the next to be: most of them are what the next weight would miss."""
 _TAIL_MET, _TAIL_ROUNDS = 1e-10, 400
 """How near to its bound the objective is when rows are enough."""
 _DEVEX = 1
 """HiGHS's number of the weights of edges that are cheap to begin with."""
+_DUAL, _PRIMAL, _MOST_STEPS = 1, 4, 200_000
+"""HiGHS's numbers of its simplex methods, and the steps that end a run, which needs a few thousand."""
 _TIES = 4.0
 """Of the account: more is not traded, so that the price that breaks ties is no more than so many times itself."""
 _TAIL_TOLERANCE, _TANGENT_MET = 1e-9, 1e-8
@@ -334,7 +338,11 @@ class TailRows:
             at, entries = self._leaf_row(self._known)
             costs[at], lower[self._theta], upper[self._theta] = -entries, 0.0, 0.0
         solver = quiet_highs(
-            threads=1, primal_feasibility_tolerance=_TAIL_TOLERANCE, dual_feasibility_tolerance=_TAIL_TOLERANCE
+            threads=1,
+            primal_feasibility_tolerance=_TAIL_TOLERANCE,
+            dual_feasibility_tolerance=_TAIL_TOLERANCE,
+            simplex_scale_strategy=0,  # numbers are of order one, and scaled ones take up to three times the steps
+            simplex_iteration_limit=_MOST_STEPS,
         )
         self._blocks.append(matrix)
         solver.passModel(
@@ -384,6 +392,7 @@ class TailRows:
         if self._known is not None:
             at, entries = self._cut(self._known)
             self._solver.changeColsCost(len(at), at.astype(np.int32), -entries)
+            self._solver.setOptionValue("simplex_strategy", _PRIMAL)  # where it stands is still within every row
         for q, row in self._cuts:
             for column, entry in zip(*(part.tolist() for part in self._cut(q)), strict=True):
                 self._solver.changeCoeff(row, column, entry)
@@ -413,6 +422,7 @@ class TailRows:
         for _ in range(_TAIL_ROUNDS):
             run_highs(self._solver)
             clock.refuse_late()
+            self._solver.setOptionValue("simplex_strategy", _DUAL)
             status = self._solver.getModelStatus()
             if status != highspy.HighsModelStatus.kOptimal:
                 raise NotSolved(self._solver.modelStatusToString(status))
@@ -474,12 +484,14 @@ class TailRows:
         q = self._node.ambiguity.adversary(value, self._node.p)
         claimed = self._claimed(x)
         if float(q @ value) - claimed > _TAIL_MET * max(1.0, abs(claimed)):
-            missing = np.flatnonzero((excess > 0) & (self._of_draw < 0))
-            self._add_draws(missing[np.argsort(-excess[missing], kind="stable")[:_ADDED]])
+            without = np.flatnonzero(self._of_draw < 0)
+            missing = int((excess[without] > 0).sum())
+            worst = without[np.argsort(-drawn[without], kind="stable")]
+            self._add_draws(worst[: min(missing + _NEAR, _ADDED) if missing else 0])
             is_new = self._known is None and not any(np.array_equal(q, met) for met, _ in self._cuts)
             if is_new:
                 self._add_cut(q)
-            if is_new or len(missing):  # else all that is over is what the solver calls zero
+            if is_new or missing:  # else all that is over is what the solver calls zero
                 return True
         return bool(len(every.limits))
 

@@ -210,13 +210,16 @@ class QuadraticProgram:
             lambda: _both_ways(len(g), self._inequalities(outlook, rows, dual, unit, row_units, factors, gains)),
         )
         # of what is kept, the curve is at a price of 1, and so are the losses of the set
-        begin, end = F.indptr[[of_gains.start, of_gains.stop]]
-        numbers, of_losses = F.data.copy(), F.indices[begin:end] >= len(rows.labels)
-        numbers[begin:end][of_losses] *= gain_price
+        P = self._kept(
+            "priced curve",
+            (curve, mandate.risk_aversion, scale),
+            lambda: _with_numbers(curve, 2 * mandate.risk_aversion / scale * curve.data),
+        )
+        F, Ft = self._kept(
+            "priced losses", (F, gain_price), lambda: _priced(F, Ft, of_gains, len(rows.labels), gain_price)
+        )
         return ProblemData(
-            _with_numbers(curve, 2 * mandate.risk_aversion / scale * curve.data), A, _with_numbers(F, numbers),
-            At, _with_numbers(Ft, numbers),
-            q, b, g, low, high, scale, row_units, len(rows.labels), dual.losses, dual.mean,
+            P, A, F, At, Ft, q, b, g, low, high, scale, row_units, len(rows.labels), dual.losses, dual.mean,
         )  # fmt: skip
 
     def _kept(self, what: str, of: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -297,7 +300,7 @@ class QuadraticProgram:
         if before is None or not at.same_pattern(before):
             self._solver = self._fresh()
             self._solver.setup(**named)
-        elif changed := {key: new for key, new in named.items() if not _same(_numbers(new), _numbers(old[key]))}:
+        elif changed := {key: new for key, new in named.items() if not _alike_numbers(new, old[key])}:
             self._solver.update(**changed)
         status = self._solver.solve()
         self._given, self.status = at, status.name.removeprefix("PIQP_").lower()
@@ -333,6 +336,14 @@ def _both_ways(rows: int, blocks: list[Columns]) -> tuple[sp.csc_array, sp.csr_a
     """The same, and transposed."""
     matrix = _matrix(rows, blocks)
     return matrix, matrix.T
+
+
+def _priced(F: Any, Ft: Any, of_gains: slice, rules: int, price: float) -> tuple[Any, Any]:
+    """The same with the losses of the set, which stand below the rules, at a price."""
+    begin, end = F.indptr[[of_gains.start, of_gains.stop]]
+    numbers, of_losses = F.data.copy(), F.indices[begin:end] >= rules
+    numbers[begin:end][of_losses] *= price
+    return _with_numbers(F, numbers), _with_numbers(Ft, numbers)
 
 
 def _with_numbers(matrix: Any, numbers: Vector) -> Any:
@@ -371,8 +382,8 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, (np.ndarray, float, int)) and type(one) is type(other) and np.array_equal(one, other)
 
 
-def _numbers(of: Any) -> Vector:
-    return np.asarray(of.data if sp.issparse(of) else of)
+def _alike_numbers(one: Any, other: Any) -> bool:
+    return one is other or _same(*(np.asarray(of.data if sp.issparse(of) else of) for of in (one, other)))
 
 
 def _largest(values: Vector) -> float:

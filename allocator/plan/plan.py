@@ -177,8 +177,6 @@ class Plan:
     decision: TradeValue
     adversary: Vector
     """(K,) the adverse probabilities of the targets, if they are held to the horizon."""
-    measurements: tuple[RuleMeasurement, ...]
-    """Every rule measured on the final lots."""
     rounding_bps: float
     """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
     lots_gap_bps: float
@@ -195,6 +193,11 @@ class Plan:
     policy: ReviewPolicy | None = None
     names: FoundNames | None = None
     """How the names that are held were chosen, where the mandate wants few."""
+
+    @cached_property
+    def measurements(self) -> tuple[RuleMeasurement, ...]:
+        """Every rule measured on the final lots."""
+        return tuple(self.mandate.readings(self.final, self.outlook))
 
     @cached_property
     def binding(self) -> tuple[BindingRule, ...]:

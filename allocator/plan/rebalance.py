@@ -26,7 +26,7 @@ from allocator.plan.certificate import verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, other_names, recertify, solve_targets
-from allocator.plan.trade_decision import TradeValue, value_of_trading
+from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_trading
 from allocator.rules import LooserLimit, Rule, RuleId, Trade, one_key_one_limit
 from allocator.rules.rows import NUMBER, Position
 from allocator.settings.reading import with_overrides
@@ -328,10 +328,20 @@ def rebalance(book: Book, *, lots: bool = True, progress: Callable[[str], None] 
         raise with_tried_fixes(error, book) from None
 
 
-def plan_under(
-    outlook: Outlook, book: Book, compiled: Callable[[Outlook, Mandate], Program] = Program, *, lots: bool = True
-) -> Plan:
-    """The plan that `rebalance` makes of a book, under an outlook that is known, with programs of `compiled`.
+@dataclass(frozen=True)
+class Making:
+    """Where what a plan is made with comes from: made for it, or kept of another account that shares it."""
+
+    program: Callable[[Outlook, Mandate], Program] = Program
+    mandate: Callable[[Book, Outlook], Mandate] = build_mandate
+    check: Callable[[Book, Outlook], None] = check_obviously_infeasible
+
+
+_ANEW = Making()
+
+
+def plan_under(outlook: Outlook, book: Book, making: Making = _ANEW, *, lots: bool = True) -> Plan:
+    """The plan that `rebalance` makes of a book, under an outlook that is known.
 
     A refusal is without the fixes that were tried.
 
@@ -340,7 +350,7 @@ def plan_under(
     """
     if book.settings.uses_tree:
         return plan_with_reviews(book, _quietly, with_lots=lots)
-    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, compiled=compiled)
+    return _plan_of_one_period(book, _quietly, with_lots=lots, known=outlook, making=making)
 
 
 def _orders(
@@ -351,13 +361,13 @@ def _orders(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    making: Making = _ANEW,
 ) -> _Orders:
     """Targets and the best lots, and what they keep.
 
     `further` are other limits of rules that are not of book.toml.
     """
-    found, start = _targets(book, outlook, say, trying, further, explains=explains, compiled=compiled)
+    found, start = _targets(book, outlook, say, trying, further, explains=explains, making=making)
     say("finding whole lots")
 
     def with_lots(found: Targets, *, explains: bool = explains) -> _Orders:
@@ -441,17 +451,17 @@ def _targets(
     further: Mapping[RuleId, float] = MappingProxyType({}),
     *,
     explains: bool = True,
-    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    making: Making = _ANEW,
 ) -> tuple[Targets, Position]:
     """Targets, and where the account stands."""
-    stated, start = build_mandate(book, outlook), Position(book.weights, book.cash / book.value)
+    stated, start = making.mandate(book, outlook), Position(book.weights, book.cash / book.value)
     if further:
         members = RelaxedLimits.nothing(start, outlook, stated).members
         moved = {place: further[one.id] for place, one in enumerate(members) if one.id in further}
         stated = RelaxedLimits(members, moved).with_limits(stated)
-    check_obviously_infeasible(book, outlook)
+    making.check(book, outlook)
     say("solving")
-    compiled = compiled if trying is None else partial(trying.compiled, explains=explains)
+    compiled = making.program if trying is None else partial(trying.compiled, explains=explains)
     return solve_targets(book, start, outlook, stated, Limits.of(book), compiled), start
 
 
@@ -461,24 +471,26 @@ def _plan_of_one_period(
     *,
     with_lots: bool,
     known: Outlook | None = None,
-    compiled: Callable[[Outlook, Mandate], Program] = Program,
+    making: Making = _ANEW,
 ) -> Plan:
     say("reading the outlook")
     outlook, start = known or build_outlook(book), Position(book.weights, book.cash / book.value)
-    held, listed, lots_gap = no_trade(book), tuple[Order, ...](), 0.0
+    held, listed, lots_gap, rounding = no_trade(book), tuple[Order, ...](), 0.0, 0.0
     if with_lots:
-        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, compiled=compiled)
+        found, mandate, given, lots, lots_gap, weighed = _orders(book, outlook, say, making=making)
         listed = list_orders(book, mandate, weighed, lots)
+        rounding = mandate.loss(weighed, outlook) - found.certificate.objective
         decision = value_of_trading(
             outlook, mandate, held, weighed, book.settings.trading,
             orders=len(listed), ticket=book.settings.costs.ticket, required=bool(book.given_away.any()),
         )  # fmt: skip
     else:
-        found, _ = _targets(book, outlook, say, compiled=compiled)
+        found, _ = _targets(book, outlook, say, making=making)
         mandate, given, weighed = found.mandate, found.given, found.target
-        decision = TradeValue.of_targets(mandate.loss(held, outlook) - mandate.loss(weighed, outlook))
+        decision = TradeValue.of_targets(mandate.loss(held, outlook) - found.certificate.objective)
     final = weighed if decision.trades else held
-    target, measurements = found.target, mandate.readings(final, outlook)
+    refuse_unpaid_tickets(book, final, decision)
+    target = found.target
     adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
         book=book,
@@ -492,11 +504,10 @@ def _plan_of_one_period(
         weighed_orders=listed,
         decision=decision,
         adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
-        measurements=tuple(measurements),
-        rounding_bps=(mandate.loss(weighed, outlook) - mandate.loss(target, outlook)) * 1e4,
+        rounding_bps=rounding * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,
-        relaxed=relaxed_rules(given, measurements),
+        relaxed=relaxed_rules(given, () if given is None else mandate.readings(final, outlook)),
         duals=found.prices,
         traded_prices=(found.restrained.prices, found.restrained.trading_price),
         best=found.best,

@@ -32,7 +32,7 @@ from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import node_flows
 from allocator.plan.certificate import certificate_of_policy, verified_lots
 from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
-from allocator.plan.trade_decision import TradeValue, value_of_reviewed_trading
+from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
 from allocator.rules.rows import Position, ProgramRows
 from allocator.settings.reading import dotted_key
@@ -272,7 +272,7 @@ def _decided(
         )  # fmt: skip
     trades = decision.trades or holding is None
     final, followed = (weighed, with_lots) if trades or holding is None else (held, holding)
-    measurements = tuple(mandate.readings(final, outlook))
+    refuse_unpaid_tickets(book, final, decision)
     certificate = certificate_of_policy(best, mandate.readings(target, outlook))
     return Plan(
         book=book,
@@ -286,7 +286,6 @@ def _decided(
         weighed_orders=listed,
         decision=decision,
         adversary=adverse_probabilities(outlook, mandate, target),
-        measurements=measurements,
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from allocator.errors import BadInput, Breach
 from allocator.plugins import installed_plugins
 from allocator.presentation import Keywords
 from allocator.settings.reading import read_settings
-from allocator.tables.files import is_plain_file, names_in, read_regular_file
+from allocator.tables.files import is_plain_file, names_in, read_regular_file, regular_file_parts
 
 try:
     import fcntl
@@ -126,9 +126,12 @@ def write_run(run: Run, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     return tuple(run.folder / name for name in whole)
 
 
-def digest(content: bytes) -> str:
-    """What tells one content from another."""
-    return hashlib.sha256(content).hexdigest()
+def digest(content: bytes | Iterable[bytes]) -> str:
+    """What tells one content, all of it or part after part, from another."""
+    found = hashlib.sha256()
+    for part in [content] if isinstance(content, bytes) else content:
+        found.update(part)
+    return found.hexdigest()
 
 
 def _renamed(beside: Path, run: Run) -> None:
@@ -432,25 +435,40 @@ def book_inputs(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | No
 
     What a database or a source of another package gives is read for it: no name tells whether it has changed.
     """
-    found: list[BookInput] = []
     try:
-        settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
-        for name in REQUIRED + OPTIONAL:
-            where = getattr(settings.tables, name)
-            if not isinstance(where, str):
-                raw = read_source(name, where, folder, settings.book.as_of)
-                found.append(BookInput(raw.name, raw.frame.to_csv(index=False).encode(), name))
-            elif is_plain_file(folder / where):
-                found.append(BookInput(where, read_regular_file(folder / where, where), name))
-        beside = [name for name in _BESIDE if is_plain_file(folder / name)]
-        return found + [BookInput(name, read_regular_file(folder / name, name)) for name in beside]
+        every = _inputs_in_parts(folder, overrides, as_of)
+        return [BookInput(name, b"".join(parts), table) for name, table, parts in every]
     except BadInput:
         return []
 
 
+def _inputs_in_parts(
+    folder: Path, overrides: Sequence[str], as_of: dt.date | None
+) -> Iterator[tuple[str, str | None, Iterable[bytes]]]:
+    """The name of each, the table that it is, and its bytes, part after part, so that no more is in memory.
+
+    Raises:
+        BadInput: the book cannot be read; also a part of it.
+    """
+    settings = read_settings(book_text(folder), overrides=overrides, as_of=as_of)
+    for name in REQUIRED + OPTIONAL:
+        where = getattr(settings.tables, name)
+        if not isinstance(where, str):
+            raw = read_source(name, where, folder, settings.book.as_of)
+            yield raw.name, name, [raw.frame.to_csv(index=False).encode()]
+        elif is_plain_file(folder / where):
+            yield where, name, regular_file_parts(folder / where, where)
+    for name in _BESIDE:
+        if is_plain_file(folder / name):
+            yield name, None, regular_file_parts(folder / name, name)
+
+
 def input_digests(folder: Path, overrides: Sequence[str] = (), as_of: dt.date | None = None) -> dict[str, str]:
     """The digest of everything that a book is read from, by name."""
-    return digests_of(book_inputs(folder, overrides, as_of))
+    try:
+        return {name: digest(parts) for name, _, parts in _inputs_in_parts(folder, overrides, as_of)}
+    except BadInput:
+        return {}
 
 
 def digests_of(inputs: Sequence[BookInput]) -> dict[str, str]:

@@ -13,6 +13,7 @@ these costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.book.book import Book
-from allocator.errors import Infeasible, NotSolved
+from allocator.errors import BadInput, Infeasible, NotSolved, setting_breach
 from allocator.mandate.builder import build_mandate
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.quadratic_program import is_quadratic
@@ -44,6 +45,7 @@ whole lots were asked for, and nothing was weighed."""
 DRAWS = 2000
 """Of beliefs and costs; a share is then right to about one point."""
 _SEED = 20261120
+_CENT = 0.01
 _BROKEN = 1e-9
 """Of a rule's own unit: what whole lots are allowed, today's holdings are allowed too."""
 
@@ -144,6 +146,22 @@ def value_of_reviewed_trading(
     else:
         verdict = "recommended" if orders and bps > least_gain(trading, costs + tickets) else "no trade"
     return TradeValue(verdict, bps, None, None, None, None, orders, tickets)
+
+
+def refuse_unpaid_tickets(book: Book, final: Trade, decision: TradeValue) -> None:
+    """Hold the tickets of a plan that trades to the cash that its lots, which are chosen without them, leave.
+
+    Raises:
+        BadInput: the account would owe what its tickets cost.
+    """
+    left = final.cash - decision.tickets
+    if not (decision.trades and decision.tickets) or left >= min(book.cash, 0.0) - _CENT:
+        return
+    ticket, most = book.settings.costs.ticket, book.settings.costs.ticket * len(book.instruments) / book.value
+    rule = f"leaves cash of {left:,.2f} after {decision.orders} tickets"
+    floor = math.ceil(most * 1e4) / 1e4
+    cure = f"raise mandate.min_cash to {floor:g}, what tickets of all names come to, or lower it"
+    raise BadInput([setting_breach("costs.ticket", ticket, rule, cure if floor < 1 else "lower it")])
 
 
 def least_gain(trading: TradingSection, costs: float) -> float:

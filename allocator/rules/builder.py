@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import numpy as np
 import pandas as pd
 
 from allocator.ambiguity.sets import Ambiguity
-from allocator.book.book import Book
+from allocator.book.book import Ask, Book, directly
 from allocator.errors import BadInput, setting_breach
 from allocator.outlook.outlook import Outlook
 from allocator.rules.convex import ConvexRule, LargestWeights, VolatilityLimit, WorstCaseFloor
@@ -138,9 +138,9 @@ UNLIMITED = WeightRange(min=0.0)
 """The range of a name for which none is stated."""
 
 
-def _every_linear_rule(book: Book, outlook: Outlook) -> tuple[LinearRule, ...]:
+def _every_linear_rule(book: Book, outlook: Outlook, ask: Ask = directly) -> tuple[LinearRule, ...]:
     """Ours, then those of other packages."""
-    ours = tuple(_linear_rules(book))
+    ours = tuple(rule for rules in _LINEAR_RULES for rule in ask(rules, book))
     if not book.settings.plugins.rules:
         return ours
     plugged = tuple(plugin_rules(book, outlook))
@@ -148,11 +148,10 @@ def _every_linear_rule(book: Book, outlook: Outlook) -> tuple[LinearRule, ...]:
     return (*ours, *plugged)
 
 
-def _linear_rules(book: Book) -> Iterator[LinearRule]:
+def _group_ranges(book: Book) -> Iterator[LinearRule]:
+    """Buckets, groups of the user's own, and cash."""
     wanted, tiers = book.settings.mandate, book.settings.mandate.tiers
     nobody = np.zeros(len(book.instruments))
-    yield from _instrument_ranges(book)
-    yield from _issuer_ranges(book)
     for bucket, limits in wanted.buckets.items():
         yield from _range(book, f"bucket {bucket}", bucket_shares(book, bucket), limits, 0.0, "buckets", bucket)
     for group, limits in wanted.groups.items():
@@ -162,13 +161,6 @@ def _linear_rules(book: Book) -> Iterator[LinearRule]:
         yield WeightAtLeast("cash", nobody, wanted.min_cash, 1.0, tiers.get("min_cash", 0), _key("min_cash"))
     if wanted.max_cash < 1:
         yield WeightAtMost("cash", nobody, wanted.max_cash, 1.0, tiers.get("max_cash", 0), _key("max_cash"))
-    yield from _bands(book)
-    yield from _ratios(book)
-    yield from _exposure_limits(book)
-    yield from _on_trades(book)
-    yield from _on_returns(book)
-    yield from locked_and_forbidden(book)
-    yield from _few_names(book)
 
 
 def _few_names(book: Book) -> Iterator[NameCount | MinimumPosition]:
@@ -287,8 +279,8 @@ def _exposure_limits(book: Book) -> Iterator[LinearRule]:
                 yield ExposureLimit(name, exposures, limit, side == "max", tier, _key("exposures", name, side))
 
 
-def _on_trades(book: Book) -> Iterator[LinearRule]:
-    wanted, everyone = book.settings.mandate, range(len(book.instruments))
+def _turnovers(book: Book) -> Iterator[LinearRule]:
+    wanted = book.settings.mandate
     if wanted.max_turnover is not None:
         yield Turnover(wanted.max_turnover, wanted.tiers.get("max_turnover", 0), _key("max_turnover"))
     if (budget := wanted.turnover_budget) is not None:
@@ -298,16 +290,30 @@ def _on_trades(book: Book) -> Iterator[LinearRule]:
             raise BadInput([setting_breach("mandate.turnover_budget", None, rule, cure)])
         tier, key = wanted.tiers.get("turnover_budget", 0), _key("turnover_budget", "share")
         yield Turnover(budget.share, tier, key, budget.used, budget.months)
+
+
+def _participation(book: Book) -> Iterator[LinearRule]:
+    wanted, everyone = book.settings.mandate, tuple(range(len(book.instruments)))
     if wanted.max_participation is not None:
         limits = (wanted.max_participation,) * len(everyone)
         volumes = tuple(map(float, daily_volume_in_money(book) / book.value))
         tier = wanted.tiers.get("max_participation", 0)
-        yield Participation(book.instruments, tuple(everyone), limits, volumes, tier, _key("max_participation"))
+        yield Participation(book.instruments, everyone, limits, volumes, tier, _key("max_participation"))
+
+
+def _sides(book: Book) -> Iterator[LinearRule]:
+    """What may not be bought or sold at all."""
+    wanted = book.settings.mandate
     for key, limit in (("no_sales", wanted.no_sales), ("no_purchases", wanted.no_purchases)):
         if limit is not None:
             yield OneWay(key.removeprefix("no_"), limit, wanted.tiers.get(key, 0), _key(key))
-    if wanted.eligible is not None and (rest := [i for i in everyone if book.instruments[i] not in wanted.eligible]):
-        yield NotEligible(tuple(book.instruments[i] for i in rest), tuple(rest), key=_key("eligible"))
+    if wanted.eligible is not None:
+        rest = tuple(i for i, name in enumerate(book.instruments) if name not in wanted.eligible)
+        if rest:
+            yield NotEligible(tuple(book.instruments[i] for i in rest), rest, key=_key("eligible"))
+
+
+def _paid_out(book: Book) -> Iterator[LinearRule]:
     if book.cash < 0:
         paid, home = book.settings.cash.paid_out, book.settings.book.currency
         yield PaidOut(paid, paid, book.value, home, dotted_key("cash", "paid_out"))
@@ -341,6 +347,12 @@ def locked_and_forbidden(book: Book) -> Iterator[NoTrade | Forbidden]:
     if wanted.forbidden:
         at = tuple(map(book.instruments.index, wanted.forbidden))
         yield Forbidden(tuple(wanted.forbidden), at, key=_key("forbidden"))
+
+
+_LINEAR_RULES: tuple[Callable[[Book], Iterator[LinearRule]], ...] = (
+    _instrument_ranges, _issuer_ranges, _group_ranges, _bands, _ratios, _exposure_limits, _turnovers, _participation,
+    _sides, _paid_out, _on_returns, locked_and_forbidden, _few_names,
+)  # fmt: skip
 
 
 def _convex_rules(book: Book, ambiguity: Ambiguity) -> Iterator[ConvexRule]:

@@ -321,12 +321,12 @@ class Trade:
     costs: float
     value_before: float
 
-    @property
+    @cached_property
     def value(self) -> float:
         """Account value after the trades and their costs."""
         return float(self.values.sum()) + self.cash
 
-    @property
+    @cached_property
     def weights(self) -> Vector:
         """(N,) fractions of the account's value after the trades."""
         return self.values / self.value
@@ -437,7 +437,7 @@ class Rule(ABC):
         """What people call the limit of each row."""
         return self.labels
 
-    @property
+    @cached_property
     def ids(self) -> Sequence[RuleId]:
         """Which limit each row is of."""
         return [RuleId(f"{self.kind} {self.sense:+.0f}", name, self.key) for name in self.names]

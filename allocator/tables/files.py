@@ -18,11 +18,11 @@ import threading
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,17 @@ MOST_FILE_BYTES = 500_000_000
 
 
 def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> bytes:
-    """All of a plain file of at most so many bytes. What is none, such as an endless pipe or a device, is not opened.
+    """All of a plain file of at most so many bytes.
+
+    Raises:
+        BadInput: as of `regular_file_parts`.
+    """
+    return b"".join(regular_file_parts(path, name, most, most + 1))
+
+
+def regular_file_parts(path: Path, name: str, most: int = MOST_FILE_BYTES, size: int = 1_000_000) -> Iterator[bytes]:
+    """The bytes of a plain file of at most so many, `size` at a time. What is none, such as a pipe or a device,
+    is not opened.
 
     Raises:
         BadInput: it is missing, no plain file, too large, or cannot be read.
@@ -131,7 +141,8 @@ def read_regular_file(path: Path, name: str, most: int = MOST_FILE_BYTES) -> byt
             if found.st_size > most:
                 rule = f"is {found.st_size / 1e6:,.0f} MB, and {most / 1e6:,.0f} MB are the most"
                 raise BadInput.of(name, rule, "leave out what is not used")
-            return file.read(most + 1)
+            while part := file.read(size):
+                yield part
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput.of(name, "this file is missing", _missing_file_cure(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -296,19 +307,25 @@ def _missing_file_cure(path: Path) -> str:
 
 def _read_csv(content: bytes, name: str, _: str) -> RawTable:
     refuse_other_encodings(content, name)
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), strict=True)
-    lines = _NumberedLines()
-    stripped = _Stripped().__getitem__
-    start = 1
+    file = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    return _table(name, _NumberedLines(csv_lines(file, name, _Stripped().__getitem__)))
+
+
+def csv_lines(file: TextIO, name: str, stripped: Callable[[str], str] = str.strip) -> Iterator[Line]:
+    """Every line of a file that separates with commas, its cells without the blanks around them.
+
+    Raises:
+        BadInput: quotes do not fit, or a cell is too long.
+    """
+    reader, start = csv.reader(file, strict=True), 1
     try:
         for cells in reader:
-            lines.add(start, tuple(map(stripped, cells)))
+            yield start, tuple(map(stripped, cells))
             start = reader.line_num + 1
     except csv.Error as error:
         long = "field larger" in str(error)
         rule = "a cell is longer than 131072 characters" if long else f"the quotes do not fit: {error}"
         raise BadInput.of(name, rule, 'close each quote; write "" for one inside', row=start) from None
-    return _table(name, lines)
 
 
 class _Stripped(dict[str, str]):
@@ -567,7 +584,7 @@ def _rows_outside(name: str, filled: _NumberedLines) -> Breach | None:
     outside = [
         (width <= 1 and not (len(cells) == columns and _one_word(cells[0])))
         or (width <= usual / 2 and len(cells) != columns)
-        or (width < usual and str(cells[0]).casefold().rstrip(":") in _TOTALS)
+        or (width < usual and str(cells[0]).casefold().rstrip(":") in TOTALS)
         for width, (_, cells) in zip(widths, filled, strict=True)
     ]
     last = max(at for at, out in enumerate(outside) if not out)
@@ -594,7 +611,7 @@ def _unwritable(name: str, lines: Iterable[Line]) -> Iterator[Breach]:
 
 
 _HALF = re.compile(r"[\ud800-\udfff]")
-_TOTALS = ("total", "totals", "sum", "subtotal", "grand total", "account total", "summe", "gesamt", "gesamtsumme")
+TOTALS = ("total", "totals", "sum", "subtotal", "grand total", "account total", "summe", "gesamt", "gesamtsumme")
 """What the first cell of a row of sums says, where cells of it are blank."""
 _PREAMBLE = 60
 """Rows from the top in which a header is looked for."""

@@ -156,3 +156,19 @@ def test_minimum_variance_tells_its_gain_in_its_own_unit(settled: Folder, run: R
     assert float(found[1]) == pytest.approx(-document["decision"]["gain_bps"] / 1e4, rel=5e-3)
     assert "sampled" not in said
     assert "certainty equivalent" not in run("rebalance", settled.path, *calm, "--full").stdout
+
+
+@pytest.mark.parametrize(("sample", "ticket"), [("listed", 3_000), ("reviewed", 250_000)])  # of one decision; of a tree
+def test_tickets_that_lots_leave_no_cash_for_are_refused_with_a_floor_that_pays_them(
+    root: Path, run: Run, sample: str, ticket: int
+) -> None:
+    dear = (f"costs.ticket={ticket}", "mandate.max_cash=0.02", "mandate.max_turnover=0.6")
+    question = ("rebalance", root / "data" / sample, *(part for one in dear for part in ("--set", one)))
+    answer = run(*question, "--set", "mandate.min_cash=0")
+    said = " ".join(answer.stderr.split())
+    assert answer.exit_code == 3
+    assert re.search(r"costs.ticket .*leaves cash of -[\d,.]+ after \d+ tickets", said)
+    (floor,) = re.findall(r"raise mandate.min_cash to ([\d.]+),", said)
+    cured = run(*question, "--set", f"mandate.min_cash={floor}", "--set", "mandate.max_cash=0.1", "--json")
+    assert cured.exit_code == 0
+    assert json.loads(cured.stdout)["orders"]

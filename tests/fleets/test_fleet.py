@@ -22,12 +22,14 @@ from jsonschema import Draft202012Validator
 from pyarrow import parquet
 
 from allocator.__main__ import main
+from allocator.book.book import BookOfAny, LooksAtAccount
 from allocator.book.loading import load
 from allocator.errors import BadInput, Infeasible
 from allocator.fleets.accounts import AccountCase, Batch, read_fleet
-from allocator.fleets.batches import AccountSolver, Result, work_on
+from allocator.fleets.batches import AccountSolver, Result, completed, work_on
 from allocator.fleets.executors import DIED, DaskWorkers, ProcessWorkers, work_through
 from allocator.fleets.fleet import FleetDocument, run_fleet
+from allocator.fleets.holdings import Holdings, HoldingsReader
 from allocator.plan.plan import Order
 from allocator.plan.rebalance import rebalance
 from tests.command_line import runner
@@ -138,16 +140,46 @@ def test_each_account_has_the_orders_of_its_own_rebalance(fleet: Path, undisturb
 def test_the_book_of_an_account_is_the_one_that_load_makes(fleet: Path) -> None:
     shared, accounts = read_fleet(fleet, own_limits(fleet))
     solver = AccountSolver(shared)
-    named = {case.name: (case, accounts.batch(at // accounts.size)) for at, case in enumerate(accounts.cases)}
+    batches = map(accounts.batch, range(accounts.batches))
+    named = {case.name: (case, held) for one in batches for case, held in zip(one.cases, one.held, strict=True)}
     for name in ("A0000", "A0003", "A0005"):
-        case, batch = named[name]
-        made, loaded = solver.book(case, batch.of(case).holdings), load(fleet, account=name, overrides=case.overrides)
+        case, held = named[name]
+        made, loaded = solver.book(case, held), load(fleet, account=name, overrides=case.overrides)
         for field in ("settings", "account", "instruments", "cash_instrument", "currencies", "cash"):
             assert getattr(made, field) == getattr(loaded, field), field
         for field in ("quantities", "prices", "quoted_prices", "lot_sizes"):
             assert (getattr(made, field) == getattr(loaded, field)).all(), field
         pd.testing.assert_frame_equal(made.exposures, loaded.exposures)
         pd.testing.assert_frame_equal(made.scenario_returns, loaded.scenario_returns)
+
+
+def test_rules_that_look_at_an_account_are_each_account_s_own(root: Path, tmp_path: Path) -> None:
+    said = ["mandate.bands.MSFT={target=0.102,width=0.004}", 'mandate.bands.chips={target=0.25,width=0.03,to="target"}',
+            "mandate.max_participation=0.9", "mandate.locked=[\"VST\"]"]  # fmt: skip
+    book = written(tmp_path / "book", root, 6)
+    exposures = pd.read_csv(book / "exposures.csv")
+    exposures.assign(average_daily_volume=2e6).to_csv(book / "exposures.csv", index=False)
+    (book / "accounts.csv").write_text("account,cash.paid_out\nA0001,900000\nA0004,900000\n", encoding="utf-8")
+    shared, accounts = read_fleet(book, book / "accounts.csv", overrides=said, lots=False)
+    solver, seen = AccountSolver(shared), set[tuple[str, ...]]()
+
+    for case, held in zip(accounts.cases, accounts.batch(0).held, strict=True):
+        found = solver.result(case, held)
+        plan = rebalance(load(book, account=case.name, overrides=[*said, *case.overrides]), lots=False)
+        seen.add(tuple(type(rule).__name__ for rule in plan.mandate.rules))
+        assert found == completed(plan)
+    assert len(seen) > 2
+
+
+def test_a_book_of_any_account_shows_nothing_of_one(root: Path) -> None:
+    book = load(root / "data" / "listed")
+    anyones = BookOfAny.of(book)
+
+    assert book.value > 0
+    assert (anyones.prices == book.prices).all()
+    for name in ("account", "quantities", "cash", "value", "weights", "given_away"):
+        with pytest.raises(LooksAtAccount):
+            getattr(anyones, name)
 
 
 def test_an_account_that_cannot_keep_its_limits_is_named_with_them(
@@ -251,8 +283,8 @@ def echoed(_: bytes, batch: Batch) -> list[Result]:
 
 
 def batches_of(*names: str) -> Iterator[Batch]:
-    holdings = pd.DataFrame({"account": pd.Series(dtype=str)})
-    yield from (Batch(at, tuple(map(AccountCase, some)), holdings) for at, some in enumerate(names))
+    nothing = Holdings(np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.int32))
+    yield from (Batch(at, tuple(map(AccountCase, some)), (nothing,) * len(some)) for at, some in enumerate(names))
 
 
 def test_an_account_that_kills_twice_is_named_and_costs_the_others_nothing() -> None:
@@ -385,6 +417,49 @@ def test_a_poisoned_row_fails_its_own_account_and_no_other(root: Path, tmp_path:
     assert sorted(found) == ["A0000", "A0001", "A0002", "A0003", "A0004"]
     for place, (_, said) in POISON.items():
         assert pd.Series([found[place[:5]]]).str.contains(said).all(), found[place[:5]]
+
+
+@pytest.mark.parametrize("place", [None, "A0003_META", "A0004_GOOGL", "all"])
+def test_a_table_that_is_read_line_by_line_is_the_one_that_is_read_whole(
+    place: str | None, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {name: line for name, (line, _) in POISON.items() if place in (name, "all")}
+    book = written(tmp_path / "book", root, 12, **chosen, A0007_MSFT="A0007,MSFT,50000,400.0,USD,1")
+    whole = _everything(book)
+    monkeypatch.setattr("allocator.fleets.holdings.LONG", 0)
+
+    assert _everything(book) == whole
+    assert len(HoldingsReader().read(book / "holdings.csv", "holdings.csv").rows) < 12 * 15 / 2
+
+
+def test_rows_that_may_be_doubted_or_are_apart_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allocator.fleets.holdings.LONG", 0)
+    lines = ["account,instrument,quantity,price"]
+    for account, bills in {"a": "10", "b": "11", "c": "2000", "d": "1.250", "e": "12"}.items():
+        lines += [f"{account},BILL,{bills},99.5", f"{account},X,100,{7 if account != 'e' else 8}", f"{account},Y,5,3"]
+    (tmp_path / "holdings.csv").write_text("\n".join([*lines, "e,Y,6,3"]), encoding="utf-8")
+
+    kept = HoldingsReader().read(tmp_path / "holdings.csv", "holdings.csv").frame
+
+    rows = {account: "".join(own["instrument"].str[0]) for account, own in kept.groupby("account")}
+    assert rows == {"a": "BXY", "b": "X", "c": "BXY", "d": "BX", "e": "XYY"}  # what X costs is not agreed
+
+
+def _everything(book: Path) -> tuple[Any, ...]:
+    """Of a fleet what each account holds, by instrument and line, and what is wrong with it."""
+    shared, accounts = read_fleet(book)
+    names = shared.quotes["instrument"].to_numpy()
+    rows = [
+        (
+            case.name,
+            case.breaches,
+            *zip(names[one.instruments], one.quantities.tolist(), one.lines.tolist(), strict=True),
+        )
+        for batch in map(accounts.batch, range(accounts.batches))
+        for case, one in zip(batch.cases, batch.held, strict=True)
+    ]
+    assert shared.outlook is not None
+    return rows, shared.quotes.to_csv(), shared.outlook.returns.tolist()
 
 
 def test_the_only_row_of_a_name_still_says_its_price_where_the_quantity_is_wrong(root: Path, tmp_path: Path) -> None:
@@ -544,6 +619,6 @@ def test_work_comes_back_in_the_order_of_its_accounts(fleet: Path) -> None:
 
     shared, accounts = read_fleet(fleet, own_limits(fleet))
     batch = accounts.batch(0)
-    some = Batch(0, batch.cases[:2], batch.holdings)
+    some = Batch(0, batch.cases[:2], batch.held[:2])
 
     assert [row["account"] for row in work_on(packed(shared), some)] == [case.name for case in some.cases]

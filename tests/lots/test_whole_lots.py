@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -242,7 +242,7 @@ def test_finer_lots_and_larger_accounts_are_never_rounded_worse(seed: int) -> No
 
     for finer in (1e1, 1e3, 1e5, 1e7):
         shrunk = rounded_off(replace(book, lot_sizes=book.lot_sizes / finer), target)
-        larger = Trade(*(part * finer for part in vars(target).values()))
+        larger = Trade(*(getattr(target, part.name) * finer for part in fields(target)))
         grown = rounded_off(replace(book, quantities=book.quantities * finer, cash=book.cash * finer), larger)
 
         assert shrunk <= off * (1 + 1e-4) + 1e-8, finer
