@@ -397,7 +397,9 @@ def _same(one: Any, other: Any) -> bool:
     """Whether two arrays or numbers are equal; anything else is only the same as itself."""
     if one is other:
         return True
-    return isinstance(one, (np.ndarray, float, int)) and type(one) is type(other) and np.array_equal(one, other)
+    if type(one) is not type(other):
+        return False
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else isinstance(one, (float, int)) and one == other
 
 
 def _largest(values: Vector) -> float:
