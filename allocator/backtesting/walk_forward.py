@@ -35,7 +35,9 @@ from allocator.book.checks.draft import unconfirmed
 from allocator.book.doubts.prices import PriceTable, price_doubts
 from allocator.book.price_history import FEWEST_ROWS
 from allocator.errors import BadInput, Breach, Infeasible, NotSolved, did_you_mean, setting_breach
-from allocator.mandate.builder import cost_rates
+from allocator.mandate.builder import build_mandate, cost_rates
+from allocator.mandate.mandate import Mandate
+from allocator.outlook.outlook import build_outlook
 from allocator.plan.plan import Plan
 from allocator.plan.rebalance import rebalance
 from allocator.presentation import BookHeading, Count, Keywords, NotNegative, Rounded, Row
@@ -55,6 +57,7 @@ CLOCKS = (252.0, 52.0, 12.0, 4.0, 1.0)
 """Rows a year: trading days, weeks, months, quarters, years."""
 OF_THE_DAY = tuple(check for check in CHECKS if check.needs in (None, "signals"))
 """What of a book's tables and settings may agree on one day and not on a later one."""
+EVENTS = ("trade required", "recommended", "no trade", "no plan", "rebalanced", "ended")
 FEWEST_DAYS = 3
 LOTS_GAP_BPS = 5.0
 """Of the objective: how near to the best whole lots must be here, unless the book states `lots.gap_bps`."""
@@ -70,7 +73,7 @@ class TradeEvent:
 
     date: str
     policy: str
-    event: Annotated[str, Keywords(enum=["trade required", "recommended", "no trade", "rebalanced", "ended"])]
+    event: Annotated[str, Keywords(enum=[*EVENTS])]
     instrument: Annotated[str | None, "the name that ended; null of a review"]
     orders: Count
     bought: Annotated[NotNegative, Rounded(2)]
@@ -128,6 +131,14 @@ class _Account:
         bought, sold = float(np.maximum(money, 0.0).sum()), float(np.maximum(-money, 0.0).sum())
         self.turnovers.append((day, max(bought, sold) / value))
         self.events.append(TradeEvent(f"{day:%Y-%m-%d}", self.policy, event, name, orders, bought, sold, costs))
+
+
+@dataclass(frozen=True, eq=False)
+class _Unplanned:
+    """A review without a plan: what the other policies are told of it."""
+
+    book: Book
+    mandate: Mandate
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,12 +269,13 @@ def backtest(
 
     Every account begins on the first row with today's weights. `every` month or week, or so many rows, the book is
     asked as it was known by then, and trades where that is required or recommended (`when` "always": at all of them).
+    A review after the first at which limits conflict, or without a verified answer, trades nothing, and a note tells.
     With `outlook` "today" signals and all that is dated are today's on every row, and only prices are those of then.
 
     Raises:
         BadInput: the history does not fit the book, is in doubt, or is too short; all errors at once.
-        Infeasible: limits conflict at a review, whose day is told.
-        NotSolved: a review has no verified answer, or an account does not close to the cent.
+        Infeasible: limits conflict at the first review, whose day is told.
+        NotSolved: the first review has no verified answer, or an account does not close to the cent.
     """
     refuse_no_book(book)
     peers = (peers,) if isinstance(peers, str) else tuple(peers)
@@ -369,6 +381,8 @@ class _Walk:
         self.rows = range(first, last)
         self.reviews = frozenset(_review_rows(self.days, self.rows, every))
         self.started = first
+        self.unplanned = list[tuple[str, str]]()
+        """The day of each review without a plan, and why."""
         if outlook == "dated" and (wrong := [*views_of_later(own, self.days[first].date())]):
             raise BadInput(wrong)
 
@@ -422,7 +436,8 @@ class _Walk:
             for i in np.flatnonzero(ended):
                 moved = np.where(np.arange(len(ended)) == i, -account.units, 0.0)
                 cost = cost_rates(self.book) * np.abs(moved) * self.filled[t]
-                account.trade(self.days[t], "ended", moved, self.filled[t], cost, 0.0, self.book.instruments[i])
+                ticket, name = self.book.settings.costs.ticket, self.book.instruments[i]
+                account.trade(self.days[t], "ended", moved, self.filled[t], cost, ticket, name)
 
     def _ended(self, t: int) -> NDArray[np.bool_]:
         """(N,) names without a price for too long to wait for one: known then, not by what comes later."""
@@ -461,17 +476,26 @@ class _Walk:
         mandate = mandate.model_copy(update={"locked": [*mandate.locked, *waiting]}) if waiting else mandate
         return replace(known, settings=known.settings.model_copy(update={"mandate": mandate}))
 
-    def plan(self, account: _Account, t: int, when: str) -> Plan:
-        """The plan of a review, carried out in the account.
+    def plan(self, account: _Account, t: int, when: str) -> Plan | _Unplanned:
+        """The plan of a review, carried out in the account; where a later one than the first has none, nothing is.
 
         Raises:
             BadInput: the book cannot speak then.
-            Infeasible: limits conflict then.
-            NotSolved: there is no verified answer.
+            Infeasible: limits conflict on the first row.
+            NotSolved: there is no verified answer there.
         """
         day = f"{self.days[t]:%Y-%m-%d}"
         try:
-            plan = rebalance(self.dated(account, t))
+            known = self.dated(account, t)
+            try:
+                plan = rebalance(known)
+            except (Infeasible, NotSolved) as error:
+                if t == self.started:
+                    raise
+                self.unplanned.append((day, str(error)))
+                nothing = 0 * account.units
+                account.trade(self.days[t], "no plan", nothing, self.filled[t], nothing, 0.0)
+                return _Unplanned(known, build_mandate(known, build_outlook(known)))
         except Infeasible as error:
             error.message = f"at the review of {day}: {error.message}"
             error.args = (error.message,)
@@ -490,7 +514,7 @@ class _Walk:
         self._carry_out(account, t, event, moved, plan)
         return plan
 
-    def rebalance(self, account: _Account, t: int, weights: Weights, plan: Plan) -> None:
+    def rebalance(self, account: _Account, t: int, weights: Weights, plan: Plan | _Unplanned) -> None:
         """What another policy wants of the names that can be held, in whole lots that cash can pay.
 
         Raises:
@@ -524,11 +548,11 @@ class _Walk:
             money = max(money + cash * 1.001 - 1e-9 * abs(money), 0.0)
         self._carry_out(account, t, "rebalanced" if moved.any() else "no trade", moved, plan)
 
-    def _costs(self, moved: Vector, t: int, plan: Plan) -> Vector:
+    def _costs(self, moved: Vector, t: int, plan: Plan | _Unplanned) -> Vector:
         bought, sold = (np.maximum(side, 0.0) * self.filled[t] for side in (moved, -moved))
         return plan.mandate.costs(bought, sold, plan.book.value)
 
-    def _carry_out(self, account: _Account, t: int, event: str, moved: Vector, plan: Plan) -> None:
+    def _carry_out(self, account: _Account, t: int, event: str, moved: Vector, plan: Plan | _Unplanned) -> None:
         """Trade.
 
         Raises:
@@ -581,6 +605,10 @@ class _Walk:
         for name, day in ended.items():
             last = self.days[: self.rows.stop][self.there[: self.rows.stop, self.book.instruments.index(name)]][-1]
             yield f"{name} has no price after {last:%Y-%m-%d}: who held it sold it on {day} at its last, at a cost"
+        if self.unplanned:
+            day, why = self.unplanned[0]
+            count = f"{len(self.unplanned)} of {len(self.reviews)} reviews had no plan"
+            yield f"{count}, and the plan's account traded nothing there; the first, {day}: {why.rstrip('.')}"
         if self.book.foreign_currencies:
             yield f"exchange rates are held constant ({', '.join(self.book.foreign_currencies)})"
         if self.outlook == "dated" and self.book.settings.question is None:

@@ -1,4 +1,5 @@
-"""The quadratic programs of one period, written down as matrices: PIQP is given them, and updated in place.
+"""The quadratic and linear programs of one period, written down as matrices: PIQP is given them, and updated in place;
+HiGHS where there is no aversion to risk.
 
 The same program as `single_period.py` states in cvxpy for every mandate, for those whose only curve is their risk and
 whose set has flat faces: no convex rules, no impact, no ellipsoids. Nothing is compiled, and cvxpy is not imported. The
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from allocator.ambiguity.sets import LinearDual
 from allocator.mandate.mandate import Mandate
+from allocator.optimization.highs import linear_model, quiet_highs, run_highs
 from allocator.optimization.verification import CanonicalCheck, DualValues
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
@@ -35,15 +37,15 @@ TIE_BREAK = 1e-8
 
 def is_quadratic(mandate: Mandate) -> bool:
     """Whether the mandate is a quadratic program that this module writes."""
+    return mandate.risk_aversion > 0 and is_matrices(mandate)
+
+
+def is_matrices(mandate: Mandate) -> bool:
+    """Whether the mandate is a program that this module writes: quadratic, or linear where risk has no price."""
     error = mandate.return_error
     linear = error is None or error.linear_charge is not None
-    return (
-        mandate.risk_aversion > 0
-        and not mandate.convex_rules
-        and mandate.impact is None
-        and linear
-        and not mandate.ambiguity.is_curved
-    )
+    flat = not mandate.convex_rules and mandate.impact is None and not mandate.ambiguity.is_curved
+    return flat and linear
 
 
 def largest_return(outlook: Outlook) -> float:
@@ -215,9 +217,7 @@ class QuadraticProgram:
             (curve, mandate.risk_aversion, scale),
             lambda: _with_numbers(curve, 2 * mandate.risk_aversion / scale * curve.data),
         )
-        F, Ft = self._kept(
-            "priced losses", (F, gain_price), lambda: _priced(F, Ft, of_gains, len(rows.labels), gain_price)
-        )
+        F, Ft = self._kept("priced", (F, gain_price), lambda: _priced(F, Ft, of_gains, len(rows.labels), gain_price))
         return ProblemData(
             P, A, F, At, Ft, q, b, g, low, high, scale, row_units, len(rows.labels), dual.losses, dual.mean,
         )  # fmt: skip
@@ -296,12 +296,12 @@ class QuadraticProgram:
     def solve(self, at: ProblemData) -> RawSolution | None:
         """Solve what was written; None where PIQP does not say that it did."""
         before, self._given = self._given, None
-        named, old = at.named(), {} if before is None else before.named()
         if before is None or not at.same_pattern(before):
             self._solver = self._fresh()
-            self._solver.setup(**named)
-        elif changed := {key: new for key, new in named.items() if not _alike_numbers(new, old[key])}:
-            self._solver.update(**changed)
+            self._solver.setup(**at.named())
+        else:
+            old = before.named()
+            self._solver.update(**{key: new for key, new in at.named().items() if new is not old[key]})
         status = self._solver.solve()
         self._given, self.status = at, status.name.removeprefix("PIQP_").lower()
         if status.name != "PIQP_SOLVED":
@@ -318,6 +318,24 @@ class QuadraticProgram:
         for name, value in (self.options | fixed).items():
             setattr(settings, name, value)
         return solver
+
+
+class LinearProgram(QuadraticProgram):
+    """The same where risk has no price: HiGHS, whose answer is a corner; each solve starts cold, too."""
+
+    def solve(self, at: ProblemData) -> RawSolution | None:
+        """Solve what was written; None where HiGHS does not say that it did."""
+        solver, equations = quiet_highs(**self.options), len(at.b)
+        rows = sp.csr_array(sp.vstack([at.A, at.F]))
+        low, high = np.concatenate([at.b, np.full(len(at.g), -np.inf)]), np.concatenate([at.b, at.g])
+        solver.passModel(linear_model(at.q, at.low, at.high, rows, low, high))
+        run_highs(solver)
+        self.status = solver.modelStatusToString(solver.getModelStatus()).lower()
+        if self.status != "optimal":
+            return None
+        found = solver.getSolution()
+        prices = -np.array(found.row_dual)
+        return RawSolution(np.array(found.col_value), prices[:equations], prices[equations:])
 
 
 def _is_full(risk: FactorRisk) -> bool:
@@ -379,11 +397,9 @@ def _same(one: Any, other: Any) -> bool:
     """Whether two arrays or numbers are equal; anything else is only the same as itself."""
     if one is other:
         return True
-    return isinstance(one, (np.ndarray, float, int)) and type(one) is type(other) and np.array_equal(one, other)
-
-
-def _alike_numbers(one: Any, other: Any) -> bool:
-    return one is other or _same(*(np.asarray(of.data if sp.issparse(of) else of) for of in (one, other)))
+    if type(one) is not type(other):
+        return False
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else isinstance(one, (float, int)) and one == other
 
 
 def _largest(values: Vector) -> float:

@@ -1,8 +1,8 @@
 """Many solves of nearly the same question: as fast as a bare solver loop, and each answer still proved outside it.
 
-The fast way is for quadratic programs without convex rules, impact and ellipsoids: PIQP updated in place, then the
-canonical check, every rule's row on the trade, the objective by its formula and the lower bound. What
-fails any of them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
+The fast way is for programs without convex rules, impact and ellipsoids: PIQP updated in place, or HiGHS where risk has
+no price, then the canonical check, every rule's row on the trade, the objective by its formula and the lower bound.
+What fails any of them is no answer here; whoever asks goes the long way, `Program.solve` and a certificate.
 
 No answer depends on the ones before it, to the last bit: every solve starts cold.
 """
@@ -18,8 +18,8 @@ import scipy.sparse as sp
 
 from allocator.ambiguity.sets import Ambiguity
 from allocator.mandate.mandate import Mandate
-from allocator.optimization.quadratic_program import QuadraticProgram, is_quadratic
-from allocator.optimization.solve import PIQP, RESIDUAL_ALLOWED, Limits, trade_of_solution
+from allocator.optimization.quadratic_program import is_matrices
+from allocator.optimization.solve import RESIDUAL_ALLOWED, Limits, MatrixPrograms, trade_of_solution
 from allocator.optimization.verification import DualValues, least_free, wealth_price
 from allocator.outlook.outlook import Outlook
 from allocator.outlook.risk_model import FactorRisk
@@ -168,8 +168,8 @@ class ParametricSolver:
         del start, outlook
         self._limits = limits or Limits()
         self._layout: RowProof | None = None
-        self._program = QuadraticProgram(PIQP.options(self._limits))
-        self.is_fast = is_quadratic(mandate)
+        self._programs = MatrixPrograms()
+        self.is_fast = is_matrices(mandate)
         """Whether the question it was made with can go the fast way."""
 
     def solve(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
@@ -182,12 +182,13 @@ class ParametricSolver:
         Raises:
             OutOfTime: one took longer than the user allows.
         """
-        return [self._solved(*question) if is_quadratic(question[2]) else None for question in asked]
+        return [self._solved(*question) if is_matrices(question[2]) else None for question in asked]
 
     def _solved(self, start: Position, outlook: Outlook, mandate: Mandate) -> CertifiedSolution | None:
         mandate.refuse_unchosen()
-        at, clock = self._program.write(start, outlook, mandate), self._limits.clock()
-        raw = self._program.solve(at)
+        solver, program = self._programs.of(mandate, self._limits)
+        at, clock = program.write(start, outlook, mandate), self._limits.clock()
+        raw = program.solve(at)
         clock.refuse_late()
         if raw is None or not at.check(raw).worst <= RESIDUAL_ALLOWED:
             return None
@@ -206,7 +207,7 @@ class ParametricSolver:
         for floor in (-np.inf, duals.cash):  # with cash left its price follows exactly; with none it may be higher
             gap = objective - layout.bound(start, outlook, mandate, trade, duals, floor)
             if -allowed <= gap <= allowed:
-                return CertifiedSolution(trade.values, trade.cash, objective, gap, str(PIQP))
+                return CertifiedSolution(trade.values, trade.cash, objective, gap, str(solver))
         return None
 
     def _laid_out(self, outlook: Outlook, mandate: Mandate) -> RowProof:

@@ -23,7 +23,7 @@ from allocator.errors import Infeasible, NotSolved
 from allocator.mandate.mandate import Mandate
 from allocator.optimization.conflicts import explain_conflict
 from allocator.optimization.highs import TimeLimit
-from allocator.optimization.quadratic_program import TIE_BREAK, QuadraticProgram, is_quadratic
+from allocator.optimization.quadratic_program import TIE_BREAK, LinearProgram, QuadraticProgram, is_matrices
 from allocator.optimization.verification import CanonicalCheck, DualValues, canonical_check
 from allocator.outlook.outlook import Outlook
 from allocator.rules import Trade
@@ -153,9 +153,24 @@ class Solution:
     canonical: CanonicalCheck
 
 
+class MatrixPrograms:
+    """The program that writes a mandate as matrices, and whose they are: PIQP's, or HiGHS's where risk has no price."""
+
+    def __init__(self) -> None:
+        self._kept = dict[Solver, QuadraticProgram]()
+
+    def of(self, mandate: Mandate, limits: Limits) -> tuple[Solver, QuadraticProgram]:
+        """What was kept of them, unless it was asked within other limits."""
+        solver, make = (PIQP, QuadraticProgram) if mandate.risk_aversion > 0 else (HIGHS, LinearProgram)
+        options = solver.options(limits)
+        if solver not in self._kept or self._kept[solver].options != options:
+            self._kept[solver] = make(options)
+        return solver, self._kept[solver]
+
+
 class Program:
-    """A mandate solved as often as its numbers change: as matrices where it is a quadratic program, else compiled once
-    for its shape.
+    """A mandate solved as often as its numbers change: as matrices where it has no curve but its risk, else compiled
+    once for its shape.
     """
 
     def __init__(self, outlook: Outlook, mandate: Mandate, *, warm: bool = True, explains: bool = True) -> None:
@@ -165,11 +180,11 @@ class Program:
         hundred solves; `quick` is set where it is taken apart as far as takes little work.
         """
         self._warm, self.explains, self.quick = warm, explains, False
-        self._quadratic: QuadraticProgram | None = None
+        self._matrices = MatrixPrograms()
         self._kept: SinglePeriodProblem | None = None
         self._shape: ProblemShape | None = None
         self._cuts: _AdversaryCuts | None = None
-        if not is_quadratic(mandate):
+        if not is_matrices(mandate):
             self._shape = _shape_of(outlook, mandate)
             if self._shape.conic and self._shape.scenarios >= MANY:
                 self._cuts = _AdversaryCuts(outlook, mandate)
@@ -178,14 +193,14 @@ class Program:
 
     def fits(self, outlook: Outlook, mandate: Mandate) -> bool:
         """Whether this program has the shape of that question."""
-        if is_quadratic(mandate):
+        if is_matrices(mandate):
             return True
         return self._shape is not None and self._shape.fits(_shape_of(outlook, mandate))
 
     def _compiled(self, outlook: Outlook, mandate: Mandate) -> SinglePeriodProblem:
         from allocator.optimization.single_period import SinglePeriodProblem
 
-        if self._cuts is not None and not is_quadratic(mandate):
+        if self._cuts is not None and not is_matrices(mandate):
             return SinglePeriodProblem(outlook, mandate, fixed_returns=True)
         if self._kept is None or not self._kept.shape.fits(_shape_of(outlook, mandate)):
             self._kept = SinglePeriodProblem(outlook, mandate)
@@ -214,12 +229,12 @@ class Program:
             raise ValueError("this question has another shape; compile a Program of its own")
         limits, attempts = limits or Limits(), [f"{solver}: {reason}" for solver, reason in refused.items()]
         ladder = [solver for solver in self.ladder(mandate) if str(solver) not in refused]
-        if is_quadratic(mandate) and ladder[:1] == [PIQP]:
+        if is_matrices(mandate) and ladder[:1] != [CLARABEL]:
             found = self._by_matrices(start, outlook, mandate, limits, attempts, trading_price)
             if found is not None:
                 return found
             ladder = ladder[1:]
-        if self._cuts is not None and not is_quadratic(mandate) and str(self._cuts) not in refused:
+        if self._cuts is not None and not is_matrices(mandate) and str(self._cuts) not in refused:
             try:
                 return self._cuts.solve(start, outlook, mandate, limits, trading_price)
             except NotSolved as error:
@@ -254,27 +269,25 @@ class Program:
         attempts: list[str],
         trading_price: float,
     ) -> Solution | None:
-        """The quadratic program's answer; None, and why among the `attempts`, where there is none that passes."""
-        options = PIQP.options(limits)
-        if self._quadratic is None or self._quadratic.options != options:
-            self._quadratic = QuadraticProgram(options)
-        at, clock = self._quadratic.write(start, outlook, mandate, trading_price), limits.clock()
-        raw = self._quadratic.solve(at)
+        """The answer by matrices; None, and why among the `attempts`, where there is none that passes."""
+        solver, program = self._matrices.of(mandate, limits)
+        at, clock = program.write(start, outlook, mandate, trading_price), limits.clock()
+        raw = program.solve(at)
         clock.refuse_late()
         check = None if raw is None else at.check(raw)
         if raw is None or check is None or not check.worst <= RESIDUAL_ALLOWED:
-            said = self._quadratic.status if check is None else f"said optimal, but residuals are {check.worst:.1e}"
-            attempts.append(f"{PIQP}: {said}")
+            said = program.status if check is None else f"said optimal, but residuals are {check.worst:.1e}"
+            attempts.append(f"{solver}: {said}")
             return None
         names, duals = len(start.holdings), at.duals(raw, outlook, mandate)
         held, bought, sold = (raw.x[part * names : (part + 1) * names] for part in range(3))
         adversary = mandate.ambiguity.project(duals.adversary, outlook.probabilities)
         multipliers = replace(duals, adversary=adversary)
-        return Solution(held, float(raw.x[3 * names]), bought, sold, multipliers, str(PIQP), tuple(attempts), check)
+        return Solution(held, float(raw.x[3 * names]), bought, sold, multipliers, str(solver), tuple(attempts), check)
 
     def ladder(self, mandate: Mandate) -> tuple[Solver, ...]:
         """The solvers asked, in this order."""
-        if not is_quadratic(mandate) and self._shape is not None and self._shape.conic:
+        if not is_matrices(mandate) and self._shape is not None and self._shape.conic:
             return (CLARABEL, RELAXED, SCS)
         return (PIQP, CLARABEL) if mandate.risk_aversion > 0 else (HIGHS, CLARABEL)
 

@@ -44,8 +44,6 @@ _MORE = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How much further a limit is moved, in its own unit, until whole lots are found."""
 _HALVINGS = 3
 """Of the last of these steps, to come near to the smallest that is enough."""
-_PAID = 256
-"""Parts of a payment to which the most that can be paid is told, where no other fix is found."""
 _FEW = 3
 """Choices of names of which lots are looked for besides, where a fix is tried."""
 _TOGETHER = 4

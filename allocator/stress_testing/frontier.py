@@ -7,6 +7,7 @@ turnover that is allowed, for the belief and, as if each were certain, for every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -406,6 +407,10 @@ class _OnePeriod:
         return self.mandate.wanting(ambiguity=Singleton()), replace(self.outlook, probabilities=certain)
 
 
+_Known: TypeAlias = tuple[float, float, float, CertifiedSolution]
+"""An aversion to risk, and at the best for it variance and what it brings beside its risk."""
+
+
 def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | UnsolvedProblem]]:
     """The plans from the highest aversion to risk to none: the ends, then one between the two neighbours that are
     furthest apart, at the aversion to which both are equally good. What is better than either is found so, if anything
@@ -413,9 +418,8 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
     """
     mandate, risk = asked.mandate, asked.outlook.risk
     lost = list[tuple[float, Trade | UnsolvedProblem]]()
-    known = list[tuple[float, float, float, CertifiedSolution]]()
 
-    def solved(aversion: float) -> tuple[float, float, float, CertifiedSolution] | None:
+    def solved(aversion: float) -> _Known | None:
         found = asked.answer(mandate.wanting(risk_aversion=aversion))
         if isinstance(found, UnsolvedProblem):
             lost.append((aversion, found))
@@ -425,23 +429,23 @@ def _by_aversion(asked: _OnePeriod, points: int) -> list[tuple[float, Trade | Un
 
     ends = (solved((mandate.risk_aversion or 1.0) * _HIGHEST / 2**halved) for halved in range(_HALVINGS + 1))
     known = [one for one in (next(filter(None, ends), None), solved(0.0)) if one is not None]
-    whole = np.maximum([known[-1][1] - known[0][1], known[-1][2] - known[0][2]], 1e-300) if known else np.ones(2)
-    straight = set[float]()
-    while len(known) < points:
-        apart = [
-            0.0 if low[0] in straight else float(np.hypot(*((high[1] - low[1], high[2] - low[2]) / whole)))
-            for low, high in pairwise(known)
-        ]
-        if max(apart, default=0.0) <= _SAME:
-            break
-        at = int(np.argmax(apart))
+    way = (known[-1][1] - known[0][1], known[-1][2] - known[0][2]) if known else (1.0, 1.0)
+    whole = max(way[0], 1e-300), max(way[1], 1e-300)
+
+    def apart(low: _Known, high: _Known) -> float:
+        return math.hypot((high[1] - low[1]) / whole[0], (high[2] - low[2]) / whole[1])
+
+    ways = [apart(low, high) for low, high in pairwise(known)]
+    while len(known) < points and max(ways, default=0.0) > _SAME:
+        at = ways.index(max(ways))
         low, high = known[at], known[at + 1]
         found = solved((high[2] - low[2]) / (high[1] - low[1])) if high[1] > low[1] else None
         room = _SAME * (high[1] - low[1])
         if found is None or not low[1] + room < found[1] < high[1] - room:
-            straight.add(low[0])  # nothing is better than what lies between the two
+            ways[at] = 0.0  # nothing is better than what lies between the two
         else:
             known.insert(at + 1, found)
+            ways[at : at + 1] = [apart(low, found), apart(found, high)]
     return [*lost, *((one[0], asked.trade(one[3])) for one in known)]
 
 

@@ -355,6 +355,25 @@ def test_limits_that_conflict_at_a_review_name_its_day() -> None:
         backtest(stated, prices=late, start=DAYS[40].date())
 
 
+def test_a_later_review_in_conflict_trades_nothing_and_is_counted_and_told() -> None:
+    stated = account(settings={"mandate": {"weights": {"CCC": {"min": 0.05}}}, "costs": {"ticket": 3.0}})
+    ending = closes()
+    ending.loc[ending["date"] >= DAYS[90], "CCC"] = np.nan
+    walked = backtest(stated, prices=ending, every=20)
+    reviews = [one for one in of(walked, "plan").events if one.event != "ended"]
+    late = [one for one in reviews if one.date >= f"{DAYS[90]:%Y-%m-%d}"]
+
+    assert late
+    assert {(one.event, one.orders, one.costs) for one in late} == {("no plan", 0, 0.0)}
+    assert "no plan" not in {one.event for one in reviews[: -len(late)]}
+    assert all(one.event == "rebalanced" for one in of(walked, "1/N").events[-len(late) :])
+    (told,) = [note for note in walked.notes if "had no plan" in note]
+    assert told.startswith(f"{len(late)} of {len(reviews)} reviews had no plan, ")
+    assert f"the first, {late[0].date}: infeasible" in told
+    (ended,) = [one for one in of(walked, "plan").events if one.event == "ended"]
+    assert ended.costs == pytest.approx(3.0)  # its ticket; this book trades at no other cost
+
+
 @pytest.mark.parametrize("package", PEERS)
 def test_standard_portfolios_of_peers_are_theirs_on_the_same_prices_and_costs(package: str) -> None:
     peer(package)

@@ -10,7 +10,6 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import pytest
-from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
 from allocator.ambiguity.balls import AnyProbabilities, Box, Singleton, TotalVariation
 from allocator.ambiguity.divergences import KullbackLeibler
@@ -229,7 +228,7 @@ def without_risk(asked: Question) -> Question:
 def test_a_question_of_another_shape_is_refused_and_not_answered_wrongly(
     change: Callable[[Question], Question],
 ) -> None:
-    quadratic = change in (with_volatility, without_risk)  # else what is compiled: matrices are written for each
+    quadratic = change is with_volatility  # else what is compiled: matrices are written for each
     asked = random_question(21, volatility=None if quadratic else 0.2)
     program, other = Program(asked.outlook, asked.mandate), change(asked)
 
@@ -292,24 +291,14 @@ def test_the_solver_is_chosen_by_the_class_of_the_problem(
 
 
 def out_of_iterations(monkeypatch: pytest.MonkeyPatch, *solvers: str) -> None:
-    stops = {"PIQP": {"max_iter": 1}, "CLARABEL": {"max_iter": 1}, "SCS": {"max_iters": 1}}
+    stops = {"PIQP": {"max_iter": 1}, "CLARABEL": {"max_iter": 1}, "SCS": {"max_iters": 1},
+             "HIGHS": {"simplex_iteration_limit": 0, "presolve": "off"}}  # fmt: skip
     options = Solver.options
 
     def few(self: Solver, limits: Limits) -> dict[str, Any]:
         return options(self, limits) | (stops[self.name] if self.name in solvers else {})
 
     monkeypatch.setattr(Solver, "options", few)
-
-
-def forged(monkeypatch: pytest.MonkeyPatch, solver: str, change: Callable[[Any], Any]) -> None:
-    """Change what `solver` hands back before anybody sees it."""
-    original = SolvingChain.solve_via_data
-
-    def forging(self: SolvingChain, *args: Any, **kwargs: Any) -> Any:
-        raw = original(self, *args, **kwargs)
-        return change(raw) if self.solver.name() == solver else raw
-
-    monkeypatch.setattr(SolvingChain, "solve_via_data", forging)
 
 
 def test_a_solver_that_runs_out_of_iterations_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,15 +342,12 @@ def test_a_solver_that_returns_wrong_prices_gives_way_to_the_next(monkeypatch: p
 
 
 def test_a_linear_program_falls_back_to_clarabel_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(_: Any) -> Any:
-        raise cp.SolverError("stopped")
-
     asked = random_question(25, risk_aversion=0.0)
     right = asked.optimum()
-    forged(monkeypatch, "HIGHS", crash)
+    out_of_iterations(monkeypatch, "HIGHS")
     solution = asked.solved()
 
-    assert (solution.solver, solution.attempts) == ("CLARABEL", ("HIGHS: failed (stopped)",))
+    assert (solution.solver, solution.attempts) == ("CLARABEL", ("HIGHS: iteration limit reached",))
     assert asked.loss(solution.holdings) == pytest.approx(right, abs=OBJECTIVE)
 
 
@@ -431,8 +417,8 @@ def test_no_status_but_optimal_ever_becomes_a_plan(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(cp.Problem, "unpack", relabelled)
 
-    with pytest.raises(NotSolved, match=f"HIGHS: {status}; CLARABEL: {status}"):
-        random_question(24, risk_aversion=0.0).solved()
+    with pytest.raises(NotSolved, match=f"CLARABEL: {status}; {RELAXED}: {status}; SCS: {status}"):
+        random_question(24, volatility=0.2).solved()
 
 
 def test_a_false_claim_of_infeasibility_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,8 +430,8 @@ def test_a_false_claim_of_infeasibility_is_not_passed_on(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(cp.Problem, "unpack", relabelled)
 
-    with pytest.raises(NotSolved, match="HIGHS: infeasible"):
-        random_question(24, risk_aversion=0.0).solved()
+    with pytest.raises(NotSolved, match="CLARABEL: infeasible"):
+        random_question(24, volatility=0.2).solved()
 
 
 # Among equals, the least trade

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from allocator.book.loading import load
 from allocator.plan.document import plan_document
 from allocator.plan.rebalance import rebalance
 from tests.thin_books import RULES, SETS, random_book
+from tests.thoroughness import some
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "verify_plan.py"
 WHAT_IFS = (
@@ -72,16 +74,15 @@ def test_a_plan_under_every_rule_is_verified_without_us(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("robust", SETS, ids=lambda robust: robust["set"])
-@pytest.mark.parametrize(
-    "error",
-    [
-        {},
-        {"return_error": "ellipsoid", "return_error_size": 0.2},
-        {"return_error": "budget", "return_error_size": 0.2, "return_error_names": 2.5},
-    ],
-    ids=["", "ellipsoid", "budget"],
-)
+ERRORS: list[dict[str, Any]] = [
+    {},
+    {"return_error": "ellipsoid", "return_error_size": 0.2},
+    {"return_error": "budget", "return_error_size": 0.2, "return_error_names": 2.5},
+]
+
+
+# of two errors and a set one, so that each set and each error is there
+@pytest.mark.parametrize(("robust", "error"), some(product(SETS, ERRORS), 2))
 def test_a_plan_under_all_rules_with_impact_is_verified_without_us(
     robust: dict[str, Any], error: dict[str, Any]
 ) -> None:
