@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from allocator.display.console import add_cells, console, heading, table
-from allocator.presentation import plain_amount
+from allocator.display.console import add_cells, console, format_money, format_signed, heading, table
+from allocator.presentation import plain_amount, plain_decimal
 
 if TYPE_CHECKING:
     from allocator.fleets.fleet import FleetDocument
@@ -49,12 +49,12 @@ def show_household(found: HouseholdDocument, folder: str | None, *, full: bool =
     money = f"{plain_amount(found['value'], grouped=True)} {found['currency']}"
     count = f"{len(accounts)} accounts together" if len(accounts) > 1 else "1 account"
     out.print(f"{found['name']} · {count} · {found['as_of']} · {money}")
-    gain = "" if found["gain_bps"] is None else f": the objective changes by {found['gain_bps']:+.1f} bps"
+    gain = "" if found["gain_bps"] is None else f": the objective changes by {format_signed(found['gain_bps'])} bps"
     out.print(f"{found['verdict']}{gain}")
     made = table("account", *_MONEY, right=_MONEY)
     for one in accounts[: None if full else _ACCOUNTS]:
         figures = (one["value"], one["sold"], one["bought"], one["costs"], one["cash"])
-        add_cells(made, (one["account"], *(f"{figure:,.0f}" for figure in figures)))
+        add_cells(made, (one["account"], *(format_money(figure) for figure in figures)))
     out.print(made)
     if len(accounts) > _ACCOUNTS and not full:
         out.print(f"and {len(accounts) - _ACCOUNTS} more: --full shows all")
@@ -64,27 +64,27 @@ def show_household(found: HouseholdDocument, folder: str | None, *, full: bool =
         made = table("account", "side", "name", "quantity", "value", right=("quantity", "value"))
         largest = sorted(orders, key=lambda pair: -pair[1]["value"])[: len(orders) if full else _ORDERS]
         for account, order in [pair for pair in orders if pair in largest]:
-            quantity, value = f"{order['quantity']:,.12g}", plain_amount(order["value"], grouped=True)
+            quantity, value = plain_decimal(order["quantity"], grouped=True), plain_amount(order["value"], grouped=True)
             add_cells(made, (account, order["side"], order["instrument"], quantity, value))
         out.print(made)
         if len(largest) < len(orders):
             out.print(f"and {len(orders) - len(largest)} smaller ones: --full shows all")
     names = {"expected_return": "expected return", "adverse_expected_return": "adverse expected return",
              "volatility": "volatility, a year"}  # fmt: skip
-    told = (f"{label} {found['before'][name]:.2%} to {found['after'][name]:.2%}" for name, label in names.items())
+    told = (f"{label} {found['before'][name]:z.2%} to {found['after'][name]:z.2%}" for name, label in names.items())
     out.print("Of all together: " + "; ".join(told), markup=False)
     heading(out, "Limits nearest to being reached")
     made = table("limit", "measured", "use", right=("measured", "use"))
     used = sorted((rule for rule in found["rules"] if rule["use"]), key=lambda rule: -(rule["use"] or 0.0))
     for rule in used[: len(used) if full else _RULES]:
-        measured = "" if rule["measured"] is None else f"{rule['measured']:.6g}"
-        add_cells(made, (rule["rule"], measured, f"{rule['use']:.0%}"))
+        measured = "" if rule["measured"] is None else f"{rule['measured']:z.6g}"
+        add_cells(made, (rule["rule"], measured, f"{rule['use']:z.0%}"))
     out.print(made)
     dearest = list(found["binding"].items())[: None if full else _DEAREST]
     if dearest:
-        prices = "; ".join(f"{name} {price:.1f}" for name, price in dearest)
+        prices = "; ".join(f"{name} {price:z.1f}" for name, price in dearest)
         out.print(f"Shadow prices, bps per point: {prices}", markup=False)
-    gap = f"targets {found['gap_bps']:.4f} bps from the proved bound, whole lots {found['lots_gap_bps']:.2f} bps"
+    gap = f"targets {found['gap_bps']:z.4f} bps from the proved bound, whole lots {found['lots_gap_bps']:z.2f} bps"
     out.print(f"proof: every rule kept; {gap}")
     if found["relaxed"]:
         out.print(f"relaxed: {'; '.join(found['relaxed'])}", markup=False)
