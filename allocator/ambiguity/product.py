@@ -77,6 +77,11 @@ class ProductSet(Ambiguity):
         return any(one.curved for one in (self.question, *self.regimes))
 
     @property
+    def says_linear_dual(self) -> bool:
+        """Whether both axes do."""
+        return all(one.says_linear_dual for one in (self.question, *self.regimes))
+
+    @property
     def radius(self) -> float:
         """Of the answers."""
         return self.question.reach

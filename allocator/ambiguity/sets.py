@@ -261,6 +261,12 @@ class Ambiguity:
         """Whether what is compiled is curved."""
         return self.compiled.curved
 
+    @property
+    def says_linear_dual(self) -> bool:
+        """Whether what is compiled has flat faces only, and its dual form as numbers; else it is compiled by cvxpy."""
+        of = self.compiled
+        return not of.curved and type(of).linear_dual is not Ambiguity.linear_dual
+
     def structure(self, probabilities: Vector) -> tuple[str | bool | int, ...]:
         """What is compiled in and no parameter: two sets of one structure share a program."""
         return (self.compiled.name, *self.compiled.support(probabilities))

@@ -44,7 +44,7 @@ def is_matrices(mandate: Mandate) -> bool:
     """Whether the mandate is a program that this module writes: quadratic, or linear where risk has no price."""
     error = mandate.return_error
     linear = error is None or error.linear_charge is not None
-    flat = not mandate.convex_rules and mandate.impact is None and not mandate.ambiguity.is_curved
+    flat = not mandate.convex_rules and mandate.impact is None and mandate.ambiguity.says_linear_dual
     return flat and linear
 
 
