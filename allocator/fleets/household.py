@@ -37,7 +37,7 @@ from allocator.plan.document import RuleRow, figures_document, rules_document
 from allocator.plan.output import csv_text, order_rows, order_system_row
 from allocator.plan.plan import Order, Plan, portfolio_figures
 from allocator.plan.rebalance import Making, plan_under
-from allocator.plan.runs import digest, refuse_changing_inputs
+from allocator.plan.runs import digest, refuse_changing_inputs, write_files
 from allocator.plan.trade_decision import Verdict
 from allocator.presentation import ByName, IsoDate, Keywords, Row, stable_numbers
 from allocator.rules import LinearRule, RuleId, RuleMeasurement, RuleRows, Trade, WeightAtLeast
@@ -46,7 +46,7 @@ from allocator.rules.rows import Position
 from allocator.settings.mandate import NO_RULES, MandateSection
 from allocator.settings.reading import with_overrides
 from allocator.settings.settings import ORDER_COLUMNS, Settings
-from allocator.tables.files import names_in, replace_file
+from allocator.tables.files import names_in
 from allocator.types import Vector
 
 _NOT_SUMMED = ("largest", "max_tracking_error", "min_worst_case_active_return", "max_names", "min_position")
@@ -633,11 +633,5 @@ def run_household(
     plan = plan_household(household, lots=lots)
     document = household_document(household, plan, digest(json.dumps(inputs, sort_keys=True).encode()))
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for name, content in household_files(household, plan, document).items():
-                replace_file(out / name, content)
-        except OSError as error:
-            rule = f"cannot be written: {error.strerror or error}"
-            raise BadInput.of("--out", rule, "make room, or name another folder", value=str(out)) from None
+        write_files(household_files(household, plan, document), out)
     return document
