@@ -175,8 +175,6 @@ class Plan:
     weighed_orders: tuple[Order, ...]
     """The orders that were weighed: `orders`, or what is forgone by holding."""
     decision: TradeValue
-    adversary: Vector
-    """(K,) the adverse probabilities of the targets, if they are held to the horizon."""
     rounding_bps: float
     """What whole lots cost against the targets, in bps of the account by the objective's formula, traded or not."""
     lots_gap_bps: float
@@ -193,6 +191,16 @@ class Plan:
     policy: ReviewPolicy | None = None
     names: FoundNames | None = None
     """How the names that are held were chosen, where the mandate wants few."""
+
+    @cached_property
+    def adversary(self) -> Vector:
+        """(K,) the adverse probabilities of the targets, if they are held to the horizon: the solver's where several
+        are equally bad, so that they fit the shadow prices.
+        """
+        gains = self.outlook.portfolio_returns(self.target.values, self.target.cash)
+        own = self.mandate.ambiguity.adversary(-gains, self.outlook.probabilities)
+        dual = None if self.duals is None else self.duals.adversary
+        return own if dual is None or float((dual - own) @ (gains / self.target.value_before)) >= 1e-6 else dual
 
     @cached_property
     def measurements(self) -> tuple[RuleMeasurement, ...]:
@@ -406,12 +414,6 @@ def return_figures(outlook: Outlook, mandate: Mandate, trade: Trade) -> Figures:
         buckets={},
         scenario_returns=tuple(map(float, gains)),
     )
-
-
-def adverse_probabilities(outlook: Outlook, mandate: Mandate, trade: Trade) -> Vector:
-    """(K,) the probabilities of the ambiguity set under which a portfolio that is held to the horizon expects least."""
-    losses = -outlook.portfolio_returns(trade.values, trade.cash)
-    return mandate.ambiguity.adversary(losses, outlook.probabilities)
 
 
 def list_orders(book: Book, mandate: Mandate, final: Trade, lots: Vector) -> tuple[Order, ...]:

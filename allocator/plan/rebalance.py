@@ -23,7 +23,7 @@ from allocator.optimization.highs import TimeLimit, Work
 from allocator.optimization.solve import Limits, Program
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.plan.certificate import verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
+from allocator.plan.plan import Order, Plan, list_orders
 from allocator.plan.reviews import orders_with_reviews, plan_with_reviews
 from allocator.plan.targets import Targets, other_names, recertify, solve_targets
 from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_trading
@@ -489,7 +489,6 @@ def _plan_of_one_period(
     final = weighed if decision.trades else held
     refuse_unpaid_tickets(book, final, decision)
     target = found.target
-    adversary = adverse_probabilities(outlook, mandate, target)
     return Plan(
         book=book,
         outlook=outlook,
@@ -501,7 +500,6 @@ def _plan_of_one_period(
         orders=listed if decision.trades else (),
         weighed_orders=listed,
         decision=decision,
-        adversary=_reported_adversary(adversary, found.prices.adversary, target, outlook),
         rounding_bps=rounding * 1e4,
         lots_gap_bps=lots_gap,
         certificate=found.certificate,
@@ -511,9 +509,3 @@ def _plan_of_one_period(
         best=found.best,
         names=found.names,
     )
-
-
-def _reported_adversary(own: Vector, dual: Vector, target: Trade, outlook: Outlook) -> Vector:
-    """The adversary to report: the solver's where several are equally bad, so that it fits the shadow prices."""
-    gains = outlook.portfolio_returns(target.values, target.cash) / target.value_before
-    return dual if float((dual - own) @ gains) < 1e-6 else own

@@ -31,7 +31,7 @@ from allocator.optimization.solve import Limits, trade_of_solution
 from allocator.outlook.outlook import Outlook, build_outlook
 from allocator.outlook.scenario_tree import node_flows
 from allocator.plan.certificate import certificate_of_policy, verified_lots
-from allocator.plan.plan import Order, Plan, adverse_probabilities, list_orders
+from allocator.plan.plan import Order, Plan, list_orders
 from allocator.plan.trade_decision import TradeValue, refuse_unpaid_tickets, value_of_reviewed_trading
 from allocator.rules import LooserLimit, Rule, RuleId, RuleMeasurement, Trade, one_key_one_limit
 from allocator.rules.rows import Position, ProgramRows
@@ -285,7 +285,6 @@ def _decided(
         orders=listed if trades else (),
         weighed_orders=listed,
         decision=decision,
-        adversary=adverse_probabilities(outlook, mandate, target),
         rounding_bps=(best.equivalent - with_lots.equivalent) * 1e4,
         lots_gap_bps=0.0 if lots is None else max(most - with_lots.equivalent, 0.0) * 1e4,
         certificate=certificate,
