@@ -127,6 +127,9 @@ def test_a_claim_is_judged_at_the_review_after_the_one_that_finds_it_by_the_test
 @pytest.mark.parametrize("before", [0, 180])
 def test_who_has_claimed_before_is_judged_and_who_was_verified_discloses_no_more(asked: Question, before: int) -> None:
     opened, today, end = asked.opened, dt.date(2026, 11, 20), dt.date(2027, 11, 20)
+    faster = replace(asked.sources["OpenAI"]["generalizable"], disclosure=0.9, hazard=0.3, background=0.3)
+    own = {**asked.sources["OpenAI"], "generalizable": faster}  # so that half a year of silence says much
+    asked = replace(asked, sources={**asked.sources, "OpenAI": own})
     claimed = today - dt.timedelta(days=before)
     claim = Signal(claimed, "claim", "OpenAI", "generalizable")
     days = (today, dt.date(2027, 2, 20), dt.date(2027, 5, 20), end)

@@ -433,3 +433,16 @@ def test_a_plan_prints_its_screen_in_a_notebook_too(plan: Plan, monkeypatch: pyt
 
     assert str(plan) == alone
     assert "side  instrument" in alone
+
+
+def test_of_probabilities_that_are_equally_bad_those_are_reported_that_fit_the_shadow_prices() -> None:
+    returns = {"up": [0.2, 0.1, 0.0], "bad": [-0.1, -0.1, -0.05], "as bad": [-0.1, -0.1, -0.05]}
+    likely = {"up": 0.6, "bad": 0.2, "as bad": 0.2}
+    robust = {"set": "total_variation", "radius": 0.1}
+    plan = rebalance(book({"robust": robust}, names=NAMES, returns=returns, probabilities=likely), lots=False)
+    assert plan.duals is not None
+    gains = plan.outlook.portfolio_returns(plan.target.values, plan.target.cash)
+    own = plan.mandate.ambiguity.adversary(-gains, plan.outlook.probabilities)
+    assert float((plan.duals.adversary - own) @ gains) == pytest.approx(0.0, abs=1e-6 * plan.target.value_before)
+    assert np.abs(plan.duals.adversary - own).max() > 0.01
+    assert plan.adversary is plan.duals.adversary
