@@ -356,10 +356,13 @@ def _unfit(settings: Settings) -> Iterator[Breach]:
     """What a household's book may not say."""
     one = "use allocator fleet, which takes accounts one by one"
     if settings.uses_tree:
-        yield setting_breach("horizon.reviews", None, "has a household of one decision alone", one)
+        key = "horizon.reviews" if settings.horizon.reviews else "mandate.objective"
+        rule = "looks at reviews or utility, and several accounts together are planned by one decision's mean and risk"
+        yield setting_breach(key, None, rule, one)
     if settings.costs.impact:
         cure = "set costs.impact to 0, and hold trades to mandate.max_participation"
-        yield setting_breach("costs.impact", settings.costs.impact, "is not known of a sum of accounts", cure)
+        rule = "is of what all accounts trade together, and cannot be parted among them"
+        yield setting_breach("costs.impact", settings.costs.impact, rule, cure)
     if settings.robust.return_error == "budget":
         rule = "counts names, and a household has each once an account"
         yield setting_breach("robust.return_error", "budget", rule, 'set it to "box" or "ellipsoid"')

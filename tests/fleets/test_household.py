@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,12 @@ def test_what_a_household_cannot_have_is_refused_with_every_cure_at_once(folder:
     ):  # fmt: skip
         assert words in said, words
     assert len(caught.value.breaches) == 5
+    own = Path(shutil.copytree(folder, tmp_path / "utility"))
+    place = own / "book.toml"  # without reviews it is the objective that wants a tree
+    stated = re.sub(r"(?m)^(objective|risk_aversion) .*$", "", place.read_text(encoding="utf-8"))
+    place.write_text(stated.replace("[mandate]\n", '[mandate]\nobjective = "log"\n', 1), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"mandate\.objective: looks at reviews or utility"):
+        read_household(own)
 
 
 def test_the_command_writes_one_file_of_orders_and_a_document_of_its_schema(
